@@ -64,7 +64,7 @@ def prefer_x25519(context: SSL.Context) -> None:
 class TlsEngine:
     """One end of one TLS connection, without a socket."""
 
-    __slots__ = ("_connection", "_ssl", "closed", "handshaken")
+    __slots__ = ("_connection", "_ssl", "closed", "ended", "handshaken")
 
     def __init__(self, context: SSL.Context, *, server_side: bool, server_name: str | None = None) -> None:
         connection = SSL.Connection(context, None)
@@ -78,6 +78,7 @@ class TlsEngine:
         self._ssl: Any = getattr(connection, "_ssl", None)
         self.handshaken = False
         self.closed = False
+        self.ended: TlsClosed | TlsBroken | None = None
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take ciphertext from the wire, any cut of it."""
@@ -98,53 +99,46 @@ class TlsEngine:
         self.handshaken = True
         return True
 
-    def read_into(self, scratch: Scratch, offset: int = 0) -> int:
+    def read_into(self, scratch: Scratch, offset: int = 0, *, single: bool = False) -> int:
         """Decrypt every whole record that was fed into `scratch` at `offset`; the new end offset.
 
-        Stops early when less than a record's room is left: call again. Raises `TlsClosed` after close_notify
-        and `TlsBroken` on a bad record, in both cases only once nothing is left to read.
+        Stops when less than a record's room is left. When the peer's side of the connection is over, `ended`
+        says how, after the plaintext before it was returned. `single` promises that exactly one record was
+        fed, which saves an idle tunnel the second look.
         """
         if not FAST:
             return self._read_into_public(scratch, offset)
         read, ssl, pointer = _lib.SSL_read, self._ssl, scratch.pointer
         limit = scratch.size - MAX_RECORD
-        start = offset
         while offset <= limit:
             count = read(ssl, pointer + offset, MAX_RECORD)
             if count <= 0:
-                if offset == start:
-                    self._raise_unless_waiting(count)
-                return offset
+                code = _lib.SSL_get_error(ssl, count)
+                if code != SSL_ERROR_WANT_READ:
+                    _lib.ERR_clear_error()
+                    closed = code == SSL_ERROR_ZERO_RETURN
+                    self.ended = TlsClosed() if closed else TlsBroken(f"TLS record refused (error {code})")
+                break
             offset += count
+            if single:
+                break
         return offset
 
     def _read_into_public(self, scratch: Scratch, offset: int) -> int:
-        start = offset
         while offset <= scratch.size - MAX_RECORD:
             try:
                 data = self._connection.recv(MAX_RECORD)
             except SSL.WantReadError:
-                return offset
+                break
             except SSL.ZeroReturnError:
-                if offset > start:
-                    return offset
-                raise TlsClosed from None
+                self.ended = TlsClosed()
+                break
             except SSL.Error as error:
-                if offset > start:
-                    return offset
-                raise TlsBroken(_reason(error)) from error
-            scratch.buffer[offset : offset + len(data)] = data
+                self.ended = TlsBroken(_reason(error))
+                break
+            scratch.view[offset : offset + len(data)] = data
             offset += len(data)
         return offset
-
-    def _raise_unless_waiting(self, result: int) -> None:
-        code = _lib.SSL_get_error(self._ssl, result)
-        if code == SSL_ERROR_WANT_READ:
-            return
-        _lib.ERR_clear_error()
-        if code == SSL_ERROR_ZERO_RETURN:
-            raise TlsClosed
-        raise TlsBroken(f"TLS record refused (SSL error {code})")
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt `data` (1 to 16,384 bytes) as one TLS record; `output` then holds it.

@@ -93,12 +93,12 @@ class TlsStream:
         Raises `TlsBroken` on a TCP reset or a record that does not decrypt.
         """
         while True:
-            try:
-                count = self.engine.read_into(_scratch)
-            except TlsClosed:
-                return b""
-            if count:
+            if count := self.engine.read_into(_scratch):
                 return bytes(_scratch.view[:count])
+            if self.engine.ended is not None:
+                if isinstance(self.engine.ended, TlsClosed):
+                    return b""
+                raise self.engine.ended
             try:
                 data = await self.socket.recv(_RECEIVE)
             except (OSError, trio.ClosedResourceError) as error:
