@@ -1,0 +1,67 @@
+"""The vpn-sessiondb: sessions, tunnels, timers, address pools, and the events that tell every change.
+
+Pure: facts and `now` flow in, events and things to send flow out. `SessionDb` is the door; `model` says what
+a session is, `pool` where its addresses come from, `events` what is told about it, `replica` how the table
+follows from that.
+"""
+
+from asa_emu.session.db import Gone, Logoff, Refusal, Refused, SessionDb, Tally
+from asa_emu.session.events import (
+    AddressAssigned,
+    AddressReleased,
+    SessionCreated,
+    SessionEnded,
+    SessionEvent,
+    SessionInactive,
+    SessionResumed,
+    Timeout,
+    TimeoutAlert,
+    TunnelDown,
+    TunnelMoved,
+    TunnelUp,
+)
+from asa_emu.session.model import (
+    Addresses,
+    Counters,
+    DownReason,
+    EndReason,
+    Peer,
+    Session,
+    Tunnel,
+    TunnelFacts,
+    TunnelKind,
+)
+from asa_emu.session.pool import AddressPool, AddressPools, PoolExhausted
+
+__all__ = [
+    "AddressAssigned",
+    "AddressPool",
+    "AddressPools",
+    "AddressReleased",
+    "Addresses",
+    "Counters",
+    "DownReason",
+    "EndReason",
+    "Gone",
+    "Logoff",
+    "Peer",
+    "PoolExhausted",
+    "Refusal",
+    "Refused",
+    "Session",
+    "SessionCreated",
+    "SessionDb",
+    "SessionEnded",
+    "SessionEvent",
+    "SessionInactive",
+    "SessionResumed",
+    "Tally",
+    "Timeout",
+    "TimeoutAlert",
+    "Tunnel",
+    "TunnelDown",
+    "TunnelFacts",
+    "TunnelKind",
+    "TunnelMoved",
+    "TunnelUp",
+]
