@@ -8,8 +8,16 @@ that would have done it. The readers raise PacketError and nothing else.
 from struct import Struct
 from typing import NamedTuple
 
-from asa_emu.wire.errors import PacketError from asa_emu.wire.packet import TCP, UDP, Buffer, build_ip,
-parse_ip_untrusted, transport_checksum, whole_segment
+from asa_emu.wire.errors import PacketError
+from asa_emu.wire.packet import (
+    TCP,
+    UDP,
+    Buffer,
+    build_ip,
+    parse_ip_untrusted,
+    transport_checksum,
+    whole_segment,
+)
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 
