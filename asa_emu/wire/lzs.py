@@ -44,8 +44,8 @@ _LENGTH = ["", ""] + [_length_code(length) for length in range(2, WINDOW + 1)]
 def compress(data: bytes) -> bytes | None:
     """Return the packet compressed, or None when that would not make it shorter."""
     size = len(data)
-    # A repeated pair of bytes saves at most 8 bits and keeps at most 2 bytes from being literals, which cost a
-    # bit more than they are; so with less than a tenth of the pairs repeated no choice of copies gains anything.
+    # A repeated pair of bytes saves at most 8 bits and keeps at most 2 bytes from being literals, each of
+    # which grows by a bit; with less than a tenth of the pairs repeated, no choice of copies gains anything.
     if 10 * (size - len(set(itertools.pairwise(data)))) < size:
         return None
     bits: list[str] = []
