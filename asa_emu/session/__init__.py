@@ -5,7 +5,7 @@ a session is, `pool` where its addresses come from, `events` what is told about 
 follows from that.
 """
 
-from asa_emu.session.db import Gone, Logoff, Refusal, Refused, SessionDb, Tally
+from asa_emu.session.db import Gone, Refusal, Refused, SessionDb
 from asa_emu.session.events import (
     AddressAssigned,
     AddressReleased,
@@ -32,6 +32,8 @@ from asa_emu.session.model import (
     TunnelKind,
 )
 from asa_emu.session.pool import AddressPool, AddressPools, PoolExhausted
+from asa_emu.session.selection import Logoff
+from asa_emu.session.table import SessionTable, Tally
 
 __all__ = [
     "AddressAssigned",
@@ -55,6 +57,7 @@ __all__ = [
     "SessionEvent",
     "SessionInactive",
     "SessionResumed",
+    "SessionTable",
     "Tally",
     "Timeout",
     "TimeoutAlert",

@@ -16,14 +16,11 @@ call, not that of the deadline, so a clock that jumps gives everybody a chance t
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
-from hashlib import sha256
-from hmac import compare_digest
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from asa_emu.session.events import (
     AddressAssigned,
@@ -50,6 +47,8 @@ from asa_emu.session.model import (
     TunnelKind,
 )
 from asa_emu.session.pool import AddressPools, PoolExhausted
+from asa_emu.session.selection import Logoff
+from asa_emu.session.table import SessionTable, digest_of
 from asa_emu.wire.agenda import Agenda
 from asa_emu.wire.frames import DisconnectCode
 from asa_emu.wire.liveness import Action, Liveness, LivenessTimers
@@ -82,46 +81,8 @@ class Gone(Exception):
     """The session ended while the caller was still busy with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logoff:
-    """Which sessions an administrator logs off.
-
-    `value` is an index, a user, an assigned address, a tunnel's name such as `dtls-tunnel`, or a
-    tunnel-group; the kinds `inactive` (an enhancement, CSCuh55707: the caller checks that it is on), `all`,
-    `anyconnect` and `webvpn` have none.
-    """
-
-    kind: Literal[
-        "index",
-        "name",
-        "ipaddress",
-        "protocol",
-        "tunnel_group",
-        "inactive",
-        "all",
-        "anyconnect",
-        "webvpn",
-    ]
-    value: str | int | None = None
-
-
-@dataclass(slots=True)
-class Tally:
-    """How many there are, have ever been, and were at most at one time."""
-
-    active: int = 0
-    cumulative: int = 0
-    peak: int = 0
-
-    def add(self) -> None:
-        """One more."""
-        self.active += 1
-        self.cumulative += 1
-        self.peak = max(self.peak, self.active)
-
-
-class SessionDb:
-    """All sessions of one headend.
+class SessionDb(SessionTable):
+    """All sessions of one headend, and their life.
 
     `quirks` holds the ids of the Cisco bugs to show (CSCts66926, CSCtg33110); it may change at any time, and
     so may `capacity`, the most sessions there may be, inactive ones included. `on_link_down(link, event)`
@@ -137,47 +98,16 @@ class SessionDb:
         pools: AddressPools | None = None,
         on_link_down: Callable[[object, TunnelDown], None] | None = None,
     ) -> None:
+        super().__init__()
         self.capacity = capacity
         self.quirks = set(quirks)
         self.pools = AddressPools() if pools is None else pools
         self.on_link_down = on_link_down
-        self.anyconnect = Tally()
-        """Sessions of type AnyConnect, the inactive ones included."""
-        self.webvpn = Tally()
-        """Sessions of the web portal alone."""
-        self.tunnels = {kind: Tally() for kind in TunnelKind}
         self._next_index = first_index
-        self._sessions: dict[int, Session] = {}
-        self._by_token: dict[bytes, Session] = {}
-        self._by_address: dict[str, Session] = {}
-        self._by_user: dict[str, list[Session]] = {}
         self._agenda: Agenda[Session | Tunnel] = Agenda()
         self._subscribers: list[Callable[[SessionEvent], None]] = []
         self._untold: deque[tuple[SessionEvent, object | None]] = deque()
         self._telling = False
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def sessions(self) -> Iterator[Session]:
-        """All sessions in the order of their index."""
-        return iter(list(self._sessions.values()))
-
-    def by_index(self, index: int) -> Session | None:
-        """The session with this index."""
-        return self._sessions.get(index)
-
-    def by_token(self, token: str) -> Session | None:
-        """The session that this token belongs to (S7, S136); any text may be asked for."""
-        digest = _digest(token)
-        session = self._by_token.get(digest)
-        if session is None or not compare_digest(session.token_digest, digest):
-            return None
-        return session
-
-    def by_address(self, address: str) -> Session | None:
-        """The session that holds an inside address, given in its canonical form."""
-        return self._by_address.get(address)
 
     def subscribe(self, subscriber: Callable[[SessionEvent], None]) -> Callable[[], None]:
         """Have every event from now on, until the function that this returns is called. Must not raise."""
@@ -202,7 +132,7 @@ class SessionDb:
         equals the oldest (S97, reason Port Preempted). Refused when the policy allows none at all, or when
         the database is full even so.
         """
-        digest = _digest(token)
+        digest = digest_of(token)
         if digest in self._by_token:
             raise ValueError("the token belongs to a session already")
         victims = self._preempted(username, policy)
@@ -216,7 +146,7 @@ class SessionDb:
             policy=policy,
             kind=TunnelKind.CLIENTLESS if clientless else TunnelKind.PARENT,
             facts=facts,
-            now=now,
+            login_at=now,
         )
         self._next_index += 1
         # The ASA tells the new session first and then the end of the old one.
@@ -224,11 +154,7 @@ class SessionDb:
         self._tell(SessionCreated, session, now, token_digest=digest, policy=policy, kind=kind, facts=facts)
         for victim in victims:
             self._end(victim, EndReason.PORT_PREEMPTED, now)
-        self._sessions[session.index] = session
-        self._by_token[digest] = session
-        self._by_user.setdefault(username, []).append(session)
-        self.tunnels[kind].add()
-        (self.anyconnect if session.is_anyconnect else self.webvpn).add()
+        self._enter(session)
         self._agenda.add(session, session.next_deadline())
         self._deliver()
         return session
@@ -249,13 +175,10 @@ class SessionDb:
             if taken is not None:
                 ip6, pool = taken
                 held = replace(held, ip6=ip6, ip6_prefixlen=pool.prefixlen, ip6_pool=pool.name)
-        if held.ip4 is None and held.ip6 is None:
+        if not held.held:
             raise PoolExhausted("no address: no pool for what the client wants, or no address free in it")
         if held != session.addresses:
-            session.addresses = held
-            for address in (held.ip4, held.ip6):
-                if address is not None:
-                    self._by_address[address] = session
+            self._address(session, held)
             self._tell(AddressAssigned, session, now, addresses=held, wanted_ip6=want_ip6)
             self._deliver()
         return held
@@ -328,7 +251,7 @@ class SessionDb:
         return tunnel
 
     def move_dtls(self, tunnel: Tunnel, peer: Peer, now: float) -> None:
-        """Authentic data for a DTLS tunnel came from another address; for one that is down it means nothing."""
+        """Authentic data for a DTLS tunnel came from another address; means nothing for one that is down."""
         if not tunnel.up or tunnel.facts.peer == peer:
             return
         tunnel.facts = replace(tunnel.facts, peer=peer)
@@ -369,7 +292,7 @@ class SessionDb:
 
     def logoff(self, selector: Logoff, now: float) -> int:
         """End the selected sessions as an administrator does; how many there were."""
-        chosen = [session for session in self._sessions.values() if _matches(session, selector)]
+        chosen = [session for session in self._sessions.values() if selector.matches(session)]
         for session in chosen:
             self._end(session, EndReason.ADMIN_RESET, now)
         self._deliver()
@@ -443,10 +366,10 @@ class SessionDb:
         limit = policy.simultaneous_logins
         if limit < 1:
             raise Refused(Refusal.FORBIDDEN, "login denied: the group policy allows no simultaneous logins")
-        mine = self._by_user.get(username, [])
+        mine = self.by_user(username)
         if len(mine) < limit:
             return []
-        # sorted() is stable and the list is in order of login, so equals come oldest first.
+        # sorted() is stable and they are in order of login, so equals come oldest first.
         return sorted(mine, key=lambda session: session.last_use_at)[: len(mine) - limit + 1]
 
     def _with_ip4(self, session: Session, held: Addresses) -> Addresses:
@@ -477,7 +400,7 @@ class SessionDb:
     ) -> Tunnel:
         policy = session.policy
         timers = _timers(policy.dpd_gateway, policy.dpd_gateway_retries, policy.keepalive)
-        tunnel = Tunnel(session, session.next_number, kind, facts, Liveness(timers, now), link, now)
+        tunnel = Tunnel(session, session.next_number, kind, facts, now, Liveness(timers, now), link)
         session.next_number += 1
         self.tunnels[kind].add()
         self._agenda.add(tunnel, tunnel.next_deadline())
@@ -544,17 +467,12 @@ class SessionDb:
         parent.down_reason = DownReason.SESSION_ENDED
         session.gone = session.gone.plus(parent.counters)
         session.end_reason = reason
-        self.tunnels[parent.kind].active -= 1
-        (self.anyconnect if session.is_anyconnect else self.webvpn).active -= 1
         self._agenda.discard(session)
-        self._forget(session)
-        held = session.addresses
-        if held.ip4 is not None or held.ip6 is not None:
-            for address in (held.ip4, held.ip6):
-                if address is not None:
-                    del self._by_address[address]
-                    self.pools.give_back(address)
-            self._tell(AddressReleased, session, now, addresses=held)
+        self._strike(session)
+        if session.addresses.held:
+            for address in session.addresses.held:
+                self.pools.give_back(address)
+            self._tell(AddressReleased, session, now, addresses=session.addresses)
         self._tell(
             SessionEnded,
             session,
@@ -565,17 +483,8 @@ class SessionDb:
             login_at=session.login_at,
             totals=session.gone,
         )
-        # Session and parent point at each other; without this an ended session waits for the garbage
-        # collector.
+        # Session and parent point at each other: undone, memory is free at once, not at the next collection.
         del parent.session
-
-    def _forget(self, session: Session) -> None:
-        self._sessions.pop(session.index, None)
-        self._by_token.pop(session.token_digest, None)
-        mine = self._by_user[session.username]
-        mine.remove(session)
-        if not mine:
-            del self._by_user[session.username]
 
     def _tell(
         self,
@@ -612,38 +521,6 @@ class SessionDb:
             self._telling = False
 
 
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
 @lru_cache(maxsize=64)
 def _timers(dpd: float | None, retries: int, keepalive: float | None) -> LivenessTimers:
     return LivenessTimers(dpd, retries, keepalive)
-
-
-def _matches(session: Session, selector: Logoff) -> bool:
-    kind, value = selector.kind, selector.value
-    if kind == "index":
-        return str(session.index) == str(value)
-    if kind == "name":
-        return session.username == value
-    if kind == "ipaddress":
-        return _canonical(str(value)) in (session.ip4, session.ip6)
-    if kind == "protocol":
-        name = str(value).lower()
-        return any(tunnel.kind.value.lower() == name for tunnel in session.tunnels)
-    if kind == "tunnel_group":
-        return session.tunnel_group == value
-    if kind == "inactive":
-        return session.inactive
-    if kind == "all":
-        return True
-    return session.is_anyconnect == (kind == "anyconnect")
-
-
-def _canonical(address: str) -> str:
-    """The form in which addresses are kept; what is no address stays as it is and matches nothing."""
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return address

@@ -11,7 +11,7 @@ and `.last_sent_at`. None of that needs a call, because traffic moves deadlines 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,6 +104,9 @@ class Counters(NamedTuple):
         return Counters(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+NO_TRAFFIC = Counters()
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """The inside addresses that a session holds until it ends (S95), each None when it has none of that
@@ -118,54 +121,45 @@ class Addresses:
     ip6_prefixlen: int | None = None
     ip6_pool: str | None = None
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The addresses themselves, IPv4 first."""
+        return tuple(address for address in (self.ip4, self.ip6) if address is not None)
 
+
+NO_ADDRESSES = Addresses()
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Tunnel:
     """One tunnel of a session, or its parent.
 
-    `link` is the shell's connection object and opaque here. After the session has ended its parent has no
-    `session`.
+    After the session has ended its parent has no attribute `session`.
     """
 
-    __slots__ = (
-        "bytes_rx",
-        "bytes_tx",
-        "down_reason",
-        "drops_rx",
-        "drops_tx",
-        "facts",
-        "index",
-        "kind",
-        "last_use_at",
-        "link",
-        "liveness",
-        "number",
-        "opened_at",
-        "pkts_rx",
-        "pkts_tx",
-        "session",
-    )
+    session: "Session"
+    number: int
+    kind: TunnelKind
+    facts: TunnelFacts
+    opened_at: float
+    liveness: Liveness | None = None
+    """Dead-peer detection and keepalive; a parent has none."""
+    link: object | None = None
+    """The shell's connection object, opaque here; gone when the tunnel is down."""
+    last_use_at: float = 0.0
+    down_reason: DownReason | None = None
+    index: int = 0
+    """The session's."""
+    bytes_tx: int = 0
+    bytes_rx: int = 0
+    pkts_tx: int = 0
+    pkts_rx: int = 0
+    drops_tx: int = 0
+    drops_rx: int = 0
 
-    def __init__(
-        self,
-        session: "Session",
-        number: int,
-        kind: TunnelKind,
-        facts: TunnelFacts,
-        liveness: Liveness | None,
-        link: object | None,
-        now: float,
-    ) -> None:
-        self.session = session
-        self.index = session.index
-        self.number = number
-        self.kind = kind
-        self.facts = facts
-        self.opened_at = now
-        self.last_use_at = now
-        self.liveness = liveness
-        self.link = link
-        self.down_reason: DownReason | None = None
-        self.bytes_tx = self.bytes_rx = self.pkts_tx = self.pkts_rx = self.drops_tx = self.drops_rx = 0
+    def __post_init__(self) -> None:
+        self.index = self.session.index
+        self.last_use_at = self.opened_at
 
     def __repr__(self) -> str:
         state = "up" if self.down_reason is None else f"down:{self.down_reason.value}"
@@ -205,69 +199,41 @@ class Tunnel:
         return math.inf if self.liveness is None else self.liveness.next_deadline()
 
 
+@dataclass(slots=True, eq=False, repr=False, kw_only=True)
 class Session:
     """One VPN session. It is found by its token, of which only the digest is kept."""
 
-    __slots__ = (
-        "addresses",
-        "dtls",
-        "end_reason",
-        "gone",
-        "had_dtls",
-        "had_ssl",
-        "idle_alerted_for",
-        "idled_out",
-        "inactive_since",
-        "index",
-        "login_at",
-        "next_number",
-        "parent",
-        "policy",
-        "public_ip",
-        "session_alerted",
-        "ssl",
-        "token_digest",
-        "tunnel_group",
-        "username",
-    )
+    index: int
+    token_digest: bytes
+    username: str
+    tunnel_group: str
+    policy: "Policy"
+    kind: InitVar[TunnelKind]
+    facts: InitVar[TunnelFacts]
+    login_at: float
+    public_ip: str = ""
+    addresses: Addresses = NO_ADDRESSES
+    parent: Tunnel = field(init=False)
+    ssl: Tunnel | None = None
+    dtls: Tunnel | None = None
+    next_number: int = 2
+    """Of the next tunnel; none is used twice."""
+    had_ssl: bool = False
+    had_dtls: bool = False
+    inactive_since: float | None = None
+    """When the SSL tunnel went (S31); None while there is one, and before there ever was one."""
+    idled_out: int = 0
+    """The number of the SSL tunnel that the idle timeout closed, until another follows; else 0."""
+    gone: Counters = NO_TRAFFIC
+    """What the tunnels that are no more have carried."""
+    session_alerted: bool = False
+    idle_alerted_for: float = -math.inf
+    """The `idles_out_at` that was announced last."""
+    end_reason: EndReason | None = None
 
-    def __init__(
-        self,
-        *,
-        index: int,
-        token_digest: bytes,
-        username: str,
-        tunnel_group: str,
-        policy: "Policy",
-        kind: TunnelKind,
-        facts: TunnelFacts,
-        now: float,
-    ) -> None:
-        self.index = index
-        self.token_digest = token_digest
-        self.username = username
-        self.tunnel_group = tunnel_group
-        self.policy = policy
-        self.login_at = now
+    def __post_init__(self, kind: TunnelKind, facts: TunnelFacts) -> None:
         self.public_ip = facts.peer.ip
-        self.addresses = Addresses()
-        self.parent = Tunnel(self, 1, kind, facts, None, None, now)
-        self.ssl: Tunnel | None = None
-        self.dtls: Tunnel | None = None
-        self.next_number = 2
-        self.had_ssl = False
-        self.had_dtls = False
-        self.inactive_since: float | None = None
-        """When the SSL tunnel went (S31); None while there is one, and before there ever was one."""
-        self.idled_out = 0
-        """The number of the SSL tunnel that the idle timeout closed last, while no other has followed; else
-        0.
-        """
-        self.gone = Counters()
-        """What the tunnels that are no more have carried."""
-        self.session_alerted = False
-        self.idle_alerted_for = -math.inf
-        self.end_reason: EndReason | None = None
+        self.parent = Tunnel(self, 1, kind, facts, self.login_at)
 
     def __repr__(self) -> str:
         protocols = " ".join(tunnel.kind.value for tunnel in self.tunnels)

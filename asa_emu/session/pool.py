@@ -8,7 +8,10 @@ can never be given twice. Taking and giving back take constant time for a given 
 """
 
 from collections.abc import Container, Iterable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class PoolExhausted(Exception):
@@ -24,35 +27,21 @@ class AddressPool:
 
     __slots__ = ("_freed", "_fresh", "_ipv", "first", "last", "name", "prefixlen")
 
-    def __init__(self, name: str, first: str, last: str, prefixlen: int) -> None:
-        low, high = ip_address(first), ip_address(last)
-        if low.version != high.version or int(low) > int(high):
+    def __init__(self, name: str, first: Address, last: Address, prefixlen: int) -> None:
+        if type(first) is not type(last) or int(first) > int(last):
             raise ValueError(f"{first}-{last} is not a range of addresses")
-        if not 0 <= prefixlen <= low.max_prefixlen:
+        if not 0 <= prefixlen <= first.max_prefixlen:
             raise ValueError(f"prefix length {prefixlen}")
         self.name = name
         self.prefixlen = prefixlen
-        self.first = int(low)
-        self.last = int(high)
-        self._ipv: type[IPv4Address | IPv6Address] = type(low)
+        self.first = int(first)
+        self.last = int(last)
+        self._ipv = type(first)
         self._fresh = self.first
         self._freed: dict[int, None] = {}
 
-    @classmethod
-    def ipv6(cls, name: str, prefix: str, count: int) -> "AddressPool":
-        """`ipv6 local pool NAME PREFIX/LEN COUNT`: the address written there is the first one handed out."""
-        address, _, length = prefix.partition("/")
-        first = IPv6Address(address)
-        last = int(first) + count - 1
-        if count < 1 or last > int(IPv6Network(f"{first}/{length}", strict=False).broadcast_address):
-            raise ValueError(f"{prefix} does not have {count} addresses from there on")
-        return cls(name, address, str(IPv6Address(last)), int(length))
-
     def __repr__(self) -> str:
         return f"<AddressPool {self.name} {self._ipv(self.first)}-{self._ipv(self.last)}/{self.prefixlen}>"
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, self._ipv) and self.first <= int(address) <= self.last
@@ -80,7 +69,7 @@ class AddressPool:
                 return address
         return None
 
-    def give_back(self, address: IPv4Address | IPv6Address) -> None:
+    def give_back(self, address: Address) -> None:
         """An address of this range is free again, and will be the first to be taken."""
         number = int(address)
         if number < self._fresh:
