@@ -1,0 +1,322 @@
+"""Reaching the headend: TCP, TLS, trust, the login conversation, and CONNECT.
+
+A `Dialer` turns options into an open tunnel. `log_in` carries the steps of a `Login` over HTTPS;
+`open_tunnel` sends CONNECT with the token, on the connection that the login left open when it still stands.
+The first connection resolves the name, all later ones go to the address it found (S139). h11 frames every
+HTTP byte; heads and bodies are bounded and each exchange has a limit in run time that trickling does not
+extend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import h11
+import trio
+from OpenSSL import SSL
+
+from asa_emu.transport.contexts import client_context
+from asa_emu.transport.openssl import TlsBroken
+from asa_emu.transport.stream import TlsStream
+from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
+from asa_emu.wire.errors import HeaderError
+from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
+from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Request, Response
+from client_emu.network import Network
+from client_emu.options import MAX_MTU, ClientOptions, Gateway
+from client_emu.trust import ServerNotTrusted, check_server
+
+CONNECT_PATH: Final = "/CSCOSSLC/tunnel"
+MAX_HEAD: Final = 64 * 1024  # bytes of status line and headers; 65,535 is openconnect's limit for one line
+MAX_BODY: Final = 64 * 1024  # bytes; the XML parser takes no more
+MAX_INFORMATIONAL: Final = 8  # 1xx answers before the real one
+EXCHANGE_SECONDS: Final = 30.0  # connecting, or one request and its answer
+# the dialect 0x0100 is for those who ask for it
+DEFAULT_DTLS_CIPHERS: Final = tuple(n for n in DTLS_NAMES if n.startswith(("PSK-", "OC-")))
+DEFAULT_LINK_MTU: Final = 1500
+DTLS_WORST_OVERHEAD: Final = 82 + 8  # record and UDP; what openconnect subtracts for X-CSTP-MTU
+
+Asker = Callable[[Ask], Awaitable[str | None]]
+
+
+class DialFailed(Exception):
+    """The headend could not be reached, or did not answer as one; trying again may help."""
+
+
+class LoginFailed(Exception):
+    """The headend refused the login."""
+
+
+class TokenRefused(Exception):
+    """The headend does not know this session, or says in words why it has no tunnel for it (S50)."""
+
+
+@dataclass(slots=True)
+class OpenTunnel:
+    """What CONNECT gave: the stream, what was granted, what was asked, and the first bytes of the tunnel."""
+
+    stream: TlsStream
+    answer: ConnectAnswer
+    master_secret: bytes = field(repr=False)
+    first_bytes: bytes = field(default=b"", repr=False)
+
+
+class Dialer:
+    """The way to one headend. One caller at a time."""
+
+    def __init__(self, options: ClientOptions, network: Network) -> None:
+        self._options = options
+        self._network = network
+        self._context = _context(options)
+        self._gateway = options.gateway
+        self._address: str | None = None
+        self._connection: _Connection | None = None
+
+    @property
+    def gateway(self) -> Gateway:
+        """The headend after all redirects."""
+        return self._gateway
+
+    async def log_in(self, ask: Asker | None) -> str:
+        """Hold the conversation; the token. Raises DialFailed, LoginFailed or ServerNotTrusted."""
+        login = Login(self._options)
+        step = login.begin()
+        while True:
+            match step:
+                case Request():
+                    step = login.on_response(await self._exchange(step))
+                case Ask():
+                    answer = await ask(step) if ask is not None else None
+                    if answer is None:
+                        raise LoginFailed(step.refusal)
+                    step = login.on_answer(answer)
+                case LoggedIn():
+                    return step.token
+                case LoginRefused():
+                    raise LoginFailed(step.reason)
+
+    async def open_tunnel(self, token: str, previous: ConnectAnswer | None) -> OpenTunnel:
+        """CONNECT with the token; `previous` is what the session had before.
+
+        Raises TokenRefused, DialFailed or ServerNotTrusted; ProtocolError when the answer makes no sense.
+        """
+        if self._connection is not None:
+            with contextlib.suppress(DialFailed):
+                return await self._connect(self._connection, token, previous)
+        return await self._connect(await self._open(self._gateway), token, previous)
+
+    async def aclose(self) -> None:
+        """Close the connection that no tunnel took over."""
+        if self._connection is not None:
+            await self._connection.stream.aclose()
+            self._connection = None
+
+    async def _exchange(self, request: Request) -> Response:
+        if request.fresh or request.gateway.authority != self._gateway.authority:
+            await self.aclose()
+        if request.gateway.authority != self._gateway.authority:
+            self._address = None
+        self._gateway = request.gateway
+        reused = self._connection is not None
+        try:
+            return await self._request(request)
+        except DialFailed:
+            await self.aclose()
+            if not reused:
+                raise
+            # a headend may close a kept connection at any time; the request was not answered
+            return await self._request(request)
+
+    async def _request(self, request: Request) -> Response:
+        connection = self._connection or await self._open(request.gateway)
+        self._connection = connection
+        response, reusable = await connection.exchange(request)
+        if not reusable:
+            await self.aclose()
+        return response
+
+    async def _open(self, gateway: Gateway) -> _Connection:
+        if not self._network.up:
+            raise DialFailed("the network is down")
+        async with _limited("connecting"):
+            stream = await TlsStream.open(
+                self._address or gateway.host,
+                gateway.port,
+                self._context,
+                server_name=gateway.host,
+                source_address=self._network.source_address,
+            )
+        try:
+            check_server(stream.engine, gateway.host, self._options.pin)
+        except ServerNotTrusted:
+            await stream.aclose()
+            raise
+        self._address = stream.socket.getpeername()[0]
+        return _Connection(stream)
+
+    async def _connect(
+        self, connection: _Connection, token: str, previous: ConnectAnswer | None
+    ) -> OpenTunnel:
+        self._connection = None
+        try:
+            request = self._connect_request(connection.stream, token, previous)
+            headers, first_bytes = await connection.connect(request)
+            answer = parse_connect_answer_untrusted(headers)
+            _check_encodings(request, answer)
+        except BaseException:
+            await connection.stream.aclose()
+            raise
+        return OpenTunnel(connection.stream, answer, request.master_secret or b"", first_bytes)
+
+    def _connect_request(
+        self, stream: TlsStream, token: str, previous: ConnectAnswer | None
+    ) -> ConnectRequest:
+        options = self._options
+        base_mtu = _path_mtu(stream.socket)
+        header = 40 if stream.socket.family == socket.AF_INET6 else 20
+        dtls = options.dtls
+        return ConnectRequest(
+            token=token,
+            host=self._gateway.authority,
+            user_agent=options.user_agent,
+            hostname=options.hostname,
+            accept_encoding=options.compression,
+            dtls_accept_encoding=tuple(name for name in options.compression if name != "deflate")
+            if dtls
+            else (),
+            base_mtu=base_mtu,
+            mtu=min(options.mtu or base_mtu - DTLS_WORST_OVERHEAD - header, MAX_MTU),
+            address_types=("IPv6", "IPv4") if options.ipv6 else ("IPv4",),
+            full_ipv6=options.ipv6,
+            previous_ip4=previous.ip4 if previous is not None else None,
+            master_secret=secrets.token_bytes(48) if dtls else None,
+            dtls_ciphers=_offered(options.dtls_ciphers, DEFAULT_DTLS_CIPHERS) if dtls else (),
+            dtls12_ciphers=_offered(options.dtls12_ciphers, DTLS12_NAMES) if dtls else (),
+        )
+
+
+class _Connection:
+    """HTTP/1.1 over one TLS connection, until CONNECT ends HTTP on it."""
+
+    def __init__(self, stream: TlsStream) -> None:
+        self.stream = stream
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+
+    async def exchange(self, request: Request) -> tuple[Response, bool]:
+        """One request and its answer, and whether another may follow on this connection."""
+        async with _limited("waiting for the headend's answer"):
+            head = h11.Request(method=request.method, target=request.path, headers=list(request.headers))
+            await self._send(head, h11.Data(data=request.body), h11.EndOfMessage())
+            answer = await self._head()
+            body = bytearray()
+            # the body of an error is of no use, and some headends neither give its length nor close
+            while answer.status_code == 200:
+                event = await self._next()
+                if isinstance(event, h11.EndOfMessage):
+                    break
+                if isinstance(event, h11.Data):
+                    body += event.data
+                if len(body) > MAX_BODY:
+                    raise DialFailed("the headend's answer is too long")
+        reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        if reusable:
+            self._http.start_next_cycle()
+        return _response(answer, bytes(body)), reusable
+
+    async def connect(self, request: ConnectRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """CONNECT; the headers of the answer as they came and what followed them."""
+        async with _limited("waiting for the answer to CONNECT"):
+            head = h11.Request(method="CONNECT", target=CONNECT_PATH, headers=request.render())
+            await self._send(head, h11.EndOfMessage())
+            answer = await self._head()
+        response = _response(answer, b"")
+        if answer.status_code == 200:
+            return list(answer.headers.raw_items()), self._http.trailing_data[0]
+        why = response.header("x-reason") or response.reason
+        if response.header("x-reason") or answer.status_code in (401, 403):
+            raise TokenRefused(f"the headend refused the session: {_printable(why) or answer.status_code}")
+        raise DialFailed(f"the headend answered CONNECT with {answer.status_code} {_printable(why)}".rstrip())
+
+    async def _send(self, *events: h11.Event) -> None:
+        data = b"".join(self._http.send(event) or b"" for event in events)
+        for start in range(0, len(data), 16384):
+            await self.stream.send_all(data[start : start + 16384])
+
+    async def _head(self) -> h11.Response:
+        for _ in range(MAX_INFORMATIONAL):
+            event = await self._next()
+            if isinstance(event, h11.Response):
+                return event
+            if isinstance(event, h11.ConnectionClosed):
+                break
+        raise DialFailed("the headend closed the connection without an answer")
+
+    async def _next(self) -> h11.Event:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise DialFailed("the headend answered twice")
+            self._http.receive_data(await self.stream.receive_some())
+
+
+@contextlib.asynccontextmanager
+async def _limited(doing: str) -> AsyncIterator[None]:
+    """Every foreign error of an exchange becomes DialFailed; so does taking too long."""
+    try:
+        with trio.fail_after(EXCHANGE_SECONDS):
+            yield
+    except trio.TooSlowError:
+        raise DialFailed(f"{doing} took more than {EXCHANGE_SECONDS:g} s") from None
+    except h11.RemoteProtocolError as error:
+        raise DialFailed(f"the headend does not speak HTTP: {_printable(str(error))}") from error
+    except (OSError, TlsBroken) as error:
+        raise DialFailed(f"{doing}: {_printable(str(error))}") from error
+
+
+def _context(options: ClientOptions) -> SSL.Context:
+    try:
+        return client_context(ca=options.ca, certificate=options.certificate, key=options.key)
+    except (OSError, SSL.Error) as error:
+        raise ValueError(f"the certificate, key or CA file cannot be used: {error}") from error
+
+
+def _offered(wanted: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    return default if wanted is None else wanted
+
+
+def _check_encodings(request: ConnectRequest, answer: ConnectAnswer) -> None:
+    for chosen, offered in (
+        (answer.content_encoding, request.accept_encoding),
+        (answer.dtls.content_encoding if answer.dtls is not None else None, request.dtls_accept_encoding),
+    ):
+        if chosen is not None and chosen not in offered:
+            raise HeaderError(f"the headend chose compression {chosen}, which was not offered")
+
+
+def _response(answer: h11.Response, body: bytes) -> Response:
+    headers = tuple(
+        (name.decode("latin-1"), value.decode("utf-8", "replace"))
+        for name, value in answer.headers.raw_items()
+    )
+    return Response(answer.status_code, answer.reason.decode("utf-8", "replace"), headers, body)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "." for character in text[:300])
+
+
+def _path_mtu(sock: trio.socket.SocketType) -> int:
+    """The kernel's idea of the path MTU, at most that of Ethernet (a loopback would say 65,536)."""
+    ip6 = sock.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, 24) if ip6 else (socket.IPPROTO_IP, 14)  # IPV6_MTU, IP_MTU of Linux
+    try:
+        return max(1280, min(sock.getsockopt(level, option), DEFAULT_LINK_MTU))
+    except OSError:
+        return DEFAULT_LINK_MTU

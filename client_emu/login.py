@@ -1,0 +1,344 @@
+"""The authentication conversation, without a socket: answers of the headend in, requests out.
+
+`Login.begin` gives the first `Request`; each answer goes into `on_response`, which gives the next step:
+another `Request`, an `Ask` for something that only a person knows (answered by `on_answer`), `LoggedIn` with
+the token, or `LoginRefused`. Two dialects are spoken, as real headends demand both: XML documents (aggregate
+authentication) and, when the headend does not take them, plain HTML-form posts.
+
+A secret is sent once. When a form asks for it again, the first was wrong, and only a person may answer.
+Redirects, rounds, cookies and texts are bounded, for the headend may be hostile; whatever it sends is read,
+never run.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from asa_emu.wire.auth_xml import (
+    AuthForm,
+    FormField,
+    GroupOption,
+    ServerDocument,
+    auth_reply,
+    init,
+    legacy_reply,
+    parse_server_document_untrusted,
+    recognise_xml,
+)
+from asa_emu.wire.errors import XmlError
+from client_emu.options import CLIENT_VERSION, DEVICE_ID, ClientOptions, Gateway, is_token, parse_gateway
+
+MAX_ROUNDS: Final = 20  # requests of one login; the longest seen (redirect, group, two factors) has 7
+MAX_REDIRECTS: Final = 3  # openconnect's bound
+MAX_CERTIFICATE_ROUNDS: Final = 3  # openconnect's bound
+MAX_COOKIES: Final = 32
+MAX_TEXT: Final = 300  # characters of a headend's text that are shown
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to `gateway`; `fresh` asks for a new TLS connection, which offers the certificate."""
+
+    gateway: Gateway
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; header names in any case, values as received. Bodies are at most 64 KiB."""
+
+    status: int
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever the case of its name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A person has to say this. `refusal` is the reason to give up with when there is none to ask."""
+
+    prompt: str
+    secret: bool
+    refusal: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The login is done; CONNECT goes to `gateway`, on the connection of the last answer if it still
+    stands.
+    """
+
+    gateway: Gateway
+    token: str = field(repr=False)
+    banner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused:
+    """The login is over without a session."""
+
+    reason: str
+
+
+Step = Request | Ask | LoggedIn | LoginRefused
+
+
+class Login:
+    """One login at one headend."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._gateway = options.gateway
+        self._xml = options.xml_post
+        self._cookies: dict[str, str] = {}
+        self._secrets = {"password": options.password, "second": options.second_password}
+        self._rounds = self._redirects = self._certificate_rounds = 0
+        self._form_seen = False
+        self._group_asked: str | None = None
+        self._document: ServerDocument | None = None
+        self._form = AuthForm()
+        self._group: GroupOption | None = None
+        self._waiting: list[FormField] = []
+        self._answers: list[tuple[str, str]] = []
+        self._finished = False
+
+    def begin(self) -> Step:
+        """The first request."""
+        return self._open(self._options.group)
+
+    def on_response(self, response: Response) -> Step:
+        """Go on with the answer to the last `Request`."""
+        if self._finished:
+            raise RuntimeError("this login is over")
+        self._keep_cookies(response)
+        if self._rounds >= MAX_ROUNDS:
+            return self._refuse(f"the headend asked for more than {MAX_ROUNDS} rounds")
+        if response.status in REDIRECTS:
+            return self._redirect(response)
+        if response.status != 200:
+            return self._error_status(response)
+        try:
+            if not recognise_xml(response.body):
+                raise XmlError("the answer is not XML")
+            document = parse_server_document_untrusted(response.body)
+        except XmlError as error:
+            return self._without_xml() or self._refuse(f"the headend's answer cannot be read: {error}")
+        return self._on_document(document)
+
+    def on_answer(self, answer: str) -> Step:
+        """Go on with what the person said to the last `Ask`."""
+        field = self._waiting.pop(0)
+        self._answers.append((field.name, answer))
+        return self._fill()
+
+    def _open(
+        self, group: str | None = None, *, fresh: bool = False, certificate_failed: bool = False
+    ) -> Step:
+        if not self._xml:
+            return self._request("GET", self._gateway.path, b"", fresh=fresh)
+        body = init(
+            self._gateway.url,
+            version=CLIENT_VERSION,
+            device_id=DEVICE_ID,
+            group_select=group,
+            client_cert_fail=certificate_failed,
+        )
+        return self._request("POST", self._gateway.path, body, fresh=fresh)
+
+    def _request(self, method: str, path: str, body: bytes, *, fresh: bool = False) -> Step:
+        self._rounds += 1
+        headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
+        if self._cookies:
+            headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self._cookies.items())))
+        headers += [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("X-Transcend-Version", "1")]
+        if self._xml:
+            headers += [("X-Aggregate-Auth", "1"), ("Content-Type", "application/xml; charset=utf-8")]
+        else:
+            headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+        headers.append(("Content-Length", str(len(body))))
+        return Request(self._gateway, method, path, tuple(headers), body, fresh)
+
+    def _error_status(self, response: Response) -> Step:
+        if not self._form_seen and response.status != 403 and (step := self._without_xml()):
+            return step
+        why = response.header("x-reason") or response.reason
+        if response.status == 401:
+            return self._refuse(f"login refused: {_shown(why)}" if why else "login refused")
+        return self._refuse(f"the headend answered {response.status} {_shown(why)}".rstrip())
+
+    def _without_xml(self) -> Step | None:
+        """A headend that does not take the first document may take a form."""
+        if not self._xml or self._form_seen:
+            return None
+        self._xml = False
+        return self._open(fresh=True)
+
+    def _redirect(self, response: Response) -> Step:
+        self._redirects += 1
+        if self._redirects > MAX_REDIRECTS:
+            return self._refuse(f"more than {MAX_REDIRECTS} redirects")
+        try:
+            target = parse_gateway(urllib.parse.urljoin(self._gateway.url, response.header("location") or ""))
+        except ValueError:
+            return self._refuse("the headend redirects to what is no https address")
+        same_host = (target.host, target.port) == (self._gateway.host, self._gateway.port)
+        self._gateway = target
+        if same_host:
+            # protocol.md §1.2: a headend that redirects within itself wants to be browsed
+            self._xml = False
+            return self._open()
+        self._cookies.clear()
+        return self._open(self._options.group, fresh=True)
+
+    def _on_document(self, document: ServerDocument) -> Step:
+        self._document = document
+        if document.client_cert_request:
+            return self._on_certificate_request()
+        if document.kind == "complete":
+            token = document.session_token or self._cookies.get("webvpn", "")
+            if not is_token(token):
+                return self._refuse(
+                    "the headend says the login is complete, but gave no usable session token"
+                )
+            self._finished = True
+            return LoggedIn(self._gateway, token, document.banner)
+        if document.unsupported is not None:
+            return self._refuse(document.unsupported)
+        form = document.form or AuthForm()
+        if not (form.fields or form.groups or document.authentication_complete):
+            return self._refuse(
+                _shown(document.error or document.message) or "the headend sent a form without inputs"
+            )
+        self._form_seen = True
+        return self._on_form(form)
+
+    def _on_certificate_request(self) -> Step:
+        self._certificate_rounds += 1
+        if self._certificate_rounds > MAX_CERTIFICATE_ROUNDS:
+            return self._refuse("the headend keeps asking for a client certificate")
+        failed = self._options.certificate is None or self._certificate_rounds > 1
+        return self._open(self._options.group, fresh=True, certificate_failed=failed)
+
+    def _on_form(self, form: AuthForm) -> Step:
+        group = form.selected_group()
+        if self._options.group is not None and form.groups:
+            group = form.find_group(self._options.group)
+            if group is None:
+                offered = ", ".join(_shown(option.label) for option in form.groups)
+                return self._refuse(f"no group {self._options.group!r} here; the headend offers {offered}")
+            if self._xml and group != form.selected_group() and self._group_asked != group.value:
+                # another group may have another form: ask for it first, as openconnect does
+                self._group_asked = group.value
+                self._gateway = replace(self._gateway, path=self._action_path(form.action))
+                return self._open(group.value)
+        self._form, self._group = form, group
+        self._answers = []
+        self._waiting = list(form.fields_for(group))
+        return self._fill()
+
+    def _fill(self) -> Step:
+        while self._waiting:
+            field = self._waiting[0]
+            value = self._known(field)
+            if value is None:
+                return self._ask(field)
+            self._waiting.pop(0)
+            self._answers.append((field.name, value))
+        return self._submit()
+
+    def _known(self, field: FormField) -> str | None:
+        match field.type:
+            case "hidden":
+                return field.value
+            case "select":
+                first = field.options[0].value if field.options else ""
+                return next((option.value for option in field.options if option.selected), first)
+            case "password":
+                kind = "second" if self._is_second_factor(field) else "password"
+                secret, self._secrets[kind] = self._secrets[kind], None
+                return secret
+            case _:
+                return self._options.user if "user" in field.name.lower() else field.value or None
+
+    def _is_second_factor(self, field: FormField) -> bool:
+        return (
+            self._form.auth_id == "challenge" or field.name == "answer" or field.name.startswith("secondary_")
+        )
+
+    def _ask(self, field: FormField) -> Ask:
+        label = _shown(field.label) or field.name
+        problem = _shown(self._form.error or (self._document.error if self._document else None))
+        said = problem or _shown(self._form.message)
+        if field.type != "password":
+            option = "--user" if "user" in field.name.lower() else "an answer"
+        else:
+            second = self._is_second_factor(field)
+            given = self._options.second_password if second else self._options.password
+            if given is not None:
+                return Ask(label, True, f"login refused: {said or 'the password was not accepted'}", said)
+            option = "--second-password" if second else "--password-file"
+        refusal = (
+            f"login refused: {problem}"
+            if problem
+            else f"the headend asks for {label!r}, and {option} was not given"
+        )
+        return Ask(label, field.type == "password", refusal, said)
+
+    def _submit(self) -> Step:
+        path = self._action_path(self._form.action)
+        group = self._group.value if self._group is not None else None
+        if not self._xml:
+            return self._request("POST", path, legacy_reply(self._answers, group))
+        try:
+            body = auth_reply(
+                self._answers,
+                version=CLIENT_VERSION,
+                device_id=DEVICE_ID,
+                group_select=group,
+                opaque_xml=self._document.opaque_xml if self._document is not None else None,
+            )
+        except ValueError as error:
+            return self._refuse(f"an answer cannot be sent: {error}")
+        return self._request("POST", path, body)
+
+    def _action_path(self, action: str) -> str:
+        """Where a form is posted: on the same headend, whatever host the action names."""
+        try:
+            return parse_gateway(urllib.parse.urljoin(self._gateway.url, action)).path
+        except ValueError:
+            return "/"
+
+    def _keep_cookies(self, response: Response) -> None:
+        for name, value in response.headers:
+            if name.lower() != "set-cookie":
+                continue
+            key, equals, content = value.partition(";")[0].strip().partition("=")
+            if not equals or not is_token(key):
+                continue
+            if not content:
+                self._cookies.pop(key, None)
+            elif is_token(content) and (key in self._cookies or len(self._cookies) < MAX_COOKIES):
+                self._cookies[key] = content
+
+    def _refuse(self, reason: str) -> LoginRefused:
+        self._finished = True
+        return LoginRefused(reason)
+
+
+def _shown(text: str | None) -> str:
+    """A text of the headend on one line, printable and bounded: it goes to terminals and logs."""
+    line = " ".join((text or "").split())[:MAX_TEXT]
+    return "".join(character if character.isprintable() else "." for character in line)
