@@ -115,7 +115,7 @@ class Openconnect(Program):
     def wait_dtls(self, *, limit: float = 15.0, after: int = 0) -> str:
         """Wait until DTLS is up; return its suite in GnuTLS words: `(DTLS1.2)-(PSK)-(AES-256-GCM)`.
 
-        Up means also that its MTU is known: while openconnect probes, it throws away data that arrive over DTLS.
+        Up means also that its MTU is known: openconnect throws away data that arrive while it probes.
         """
         deadline = time.monotonic() + limit
         suite = self.wait_for(
