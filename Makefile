@@ -67,4 +67,4 @@ lock:
 clean:
 	rm -rf $(VENV) $(VENV)-lock build dist *.egg-info certs/out .coverage
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find asa_emu client_emu certs bench examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
