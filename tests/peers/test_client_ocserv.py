@@ -151,7 +151,9 @@ async def test_blocked_udp_leaves_the_tunnel_on_tls_and_dtls_comes_back(wire: Ca
 @pytest.mark.parametrize("codec", ["oc-lz4", "lzs"])
 async def test_compression_is_used_on_both_channels(wire: Cable, codec: str) -> None:
     settings = {"compression": True, "no-compress-limit": 64}
-    with Ocserv(wire.server, wire.server_address, users=USERS, options={**settings, "tcp-port": 444}) as server:
+    with Ocserv(
+        wire.server, wire.server_address, users=USERS, options={**settings, "tcp-port": 444}
+    ) as server:
         async with connected(wire, options_for(server, compression=(codec,))) as vpn:
             assert vpn.answer is not None
             assert vpn.answer.content_encoding == codec
