@@ -264,6 +264,7 @@ class SessionDb(SessionTable):
         """An SSL or DTLS tunnel ended and its session lives on; nothing happens for one that is down."""
         if tunnel.up:
             self._lose(tunnel, reason, now)
+            self._agenda.touch(tunnel.session)
             self._deliver()
 
     def client_disconnected(self, tunnel: Tunnel, code: int | None, now: float) -> None:
@@ -278,6 +279,7 @@ class SessionDb(SessionTable):
                 self._end(tunnel.session, EndReason.USER_REQUESTED, now, said_by=tunnel)
             else:
                 self._lose(tunnel, DownReason.CLIENT, now)
+                self._agenda.touch(tunnel.session)
         elif code == DisconnectCode.USER and tunnel.down_reason is DownReason.IDLE:
             session = tunnel.session
             if not session.ended and session.idled_out == tunnel.number:
@@ -318,9 +320,12 @@ class SessionDb(SessionTable):
                         self._dead(item, item.liveness, now)
                     else:
                         wanted.append((item, action))
+                self._agenda.touch(item)
             elif not item.ended:
                 self._expire(item, now)
-            self._agenda.touch(item)
+                # A tunnel found dead in this same pass may have filed the session under what has passed by now.
+                if not item.ended:
+                    self._agenda.add(item, item.next_deadline())
         if self._untold:
             wanted = [(tunnel, action) for tunnel, action in wanted if tunnel.up]
             self._deliver()
@@ -332,6 +337,7 @@ class SessionDb(SessionTable):
             liveness.restart(now)
         else:
             self._lose(tunnel, DownReason.DPD, now)
+            self._agenda.touch(tunnel.session)
 
     def _expire(self, session: Session, now: float) -> None:
         if session.session_ends_at <= now:
@@ -456,7 +462,6 @@ class SessionDb(SessionTable):
             # The parent's timer starts afresh (S91), but for a DTLS tunnel that outlived its SSL tunnel: the
             # disconnected timeout already runs, and the client has not come back.
             session.parent.last_use_at = now
-        self._agenda.touch(session)
 
     def _end(self, session: Session, reason: EndReason, now: float, *, said_by: Tunnel | None = None) -> None:
         for tunnel in (session.dtls, session.ssl):
