@@ -1,7 +1,8 @@
 """Make an authority, a server certificate and client certificates in a directory, or complete what is there.
 
-A thin script around `asa_emu.transport.certificates`, for people who want the files in hand before they start a
-headend. What exists is kept: the authority for good, the server's key, so that its pin stays, and a client's pair.
+A thin script around `asa_emu.transport.certificates`, for people who want the files in hand before they start
+a headend. What exists is kept: the authority for good, the server's key, so that its pin stays, and a
+client's pair.
 """
 
 import argparse
