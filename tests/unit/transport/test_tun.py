@@ -7,6 +7,7 @@ were born in, so the test process itself cannot be moved.
 import ipaddress
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,50 @@ def test_tun_counts_what_the_kernel_refuses(where: Namespace) -> None:
         finally:
             tun.close()
             tun.close()
+
+
+def _exchange(where: Namespace, host: str, port: int, data: bytes) -> bytes:
+    """What the host sends until it closes, while it is sent the data and then the end."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with where.entered():
+        connection = socket.socket(family)
+    with connection:
+        connection.settimeout(10)
+        connection.connect((host, port))
+        received = bytearray()
+        unsent = memoryview(data)
+        while unsent:
+            unsent = unsent[connection.send(unsent[:20_000]) :]
+            if port == 7:
+                received += connection.recv(65_536)
+        connection.shutdown(socket.SHUT_WR)
+        while more := connection.recv(65_536):
+            received += more
+        return bytes(received)
+
+
+@pytest.mark.peer("netns", "tun")
+@pytest.mark.parametrize("host", ["10.1.2.3", "fd00::1"])
+def test_tun_kernel_tcp_and_udp_talk_to_an_inside_host(where: Namespace, host: str) -> None:
+    with _device(where, routes=("10.0.0.0/8", "fd00::/16")) as said:
+        assert said == "ready vpn0"
+        data = bytes(range(256)) * 1000
+        assert _exchange(where, host, 7, data) == data
+        assert _exchange(where, host, 9, data) == b""
+        assert _exchange(where, host, 80, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK")
+        with pytest.raises(ConnectionRefusedError):
+            _exchange(where, host, 22, b"")
+        with where.entered():
+            asker = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        with asker:
+            asker.settimeout(10)
+            asker.connect((host, 7))
+            asker.send(b"x" * 3000)
+            assert asker.recv(4000) == b"x" * 3000
+            asker.connect((host, 53))
+            asker.send(b"no name server here")
+            with pytest.raises(ConnectionRefusedError):
+                asker.recv(100)
 
 
 @pytest.mark.parametrize("name", ["", "sixteen-bytes-xx"])
