@@ -31,6 +31,8 @@ RENEGOTIATION_SCSV = 0x00FF
 COOKIE_LENGTH = 20
 #: Leaves room for every record an epoch-0 exchange can need when ours continue the client's numbering.
 _MAX_RECORD_SEQUENCE = 2**32
+#: Where the body of an unfragmented first message begins in its datagram.
+_BODY_AT = RECORD_HEADER_LENGTH + 12
 
 _RENEGOTIATION_INFO = struct.pack(">HHHB", 5, EXTENSION_RENEGOTIATION_INFO, 1, 0)
 
@@ -184,7 +186,7 @@ class CookieJar:
         `datagram` is the one that `peek` was made from. Host and port of `address` count, IPv6 scope and flow
         do not.
         """
-        expected = self._cookie(peek, address)
+        expected = self._cookie(peek, datagram, address)
         if hmac.compare_digest(peek.cookie, expected):
             return None
         version = DTLS_0_9 if peek.version == DTLS_0_9 else DTLS_1_0
@@ -194,10 +196,11 @@ class CookieJar:
         # ServerHello.
         return encode_record(HANDSHAKE, version, peek.record_sequence, message)
 
-    def _cookie(self, peek: ClientHelloPeek, address: tuple[object, ...]) -> bytes:
-        suites = struct.pack(f">{len(peek.suites)}H", *peek.suites)
-        ids = struct.pack(">HBB", peek.version, len(peek.session_id), len(peek.app_id))
-        bound = ids + peek.random + peek.session_id + peek.app_id + suites + repr(address[:2]).encode()
+    def _cookie(self, peek: ClientHelloPeek, datagram: Datagram, address: tuple[object, ...]) -> bytes:
+        at = _BODY_AT + 34 + 1 + len(peek.session_id)
+        hello = bytes(datagram)
+        end = RECORD_HEADER_LENGTH + int.from_bytes(hello[11:13], "big")
+        bound = hello[_BODY_AT:at] + hello[at + 1 + len(peek.cookie) : end] + repr(address[:2]).encode()
         return hmac.digest(self._key, bound, "sha256")[:COOKIE_LENGTH]
 
 

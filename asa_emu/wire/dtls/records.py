@@ -66,7 +66,7 @@ def records_untrusted(datagram: bytes) -> Iterator[tuple[int, int, int, bytes] |
             break
         yield kind, version, number, datagram[at : at + length]
         at += length
-    if at != len(datagram) or not datagram:
+    if at != len(datagram):
         yield None
 
 
