@@ -1,0 +1,338 @@
+"""The commands, one table per configuration mode: syntax, help, value, references and defaults.
+
+The tables are the documented subset of an ASA's configuration that bears on sessions, with Cisco's ranges.
+To teach the emulator a command, add a row: files, the console, `?`, `no` and `show running-config` follow.
+What only an `!emu` line can say stands in tables of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from asa_emu.config import values as v
+from asa_emu.config.document import Block, Document, Key, Reference
+from asa_emu.config.syntax import Node, Said, compile_patterns, head_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Command:
+    """One row: a pattern and what becomes of a line that matches it."""
+
+    pattern: str
+    help: str
+    value: Callable[[Said], object] = v.first
+    name: str = ""
+    """The family of its keys; the words before the first argument unless given."""
+    keyed_by: tuple[str, ...] = ()
+    """Labels of the arguments that tell one such line from another."""
+    needs: tuple[str, ...] = ()
+    """`KIND LABEL` of the arguments that name an object which must exist."""
+    opens: str = ""
+    """The mode of the block that the line heads."""
+    default: str = ""
+    """The words after its name that `show running-config all` prints when nobody said it."""
+    adds_up: bool = False
+    """Repeated lines add to the value, a list, instead of replacing it."""
+    negatable: bool = False
+    """Its `no` form is a statement of its own, kept and shown, with the value False."""
+    texts: Callable[[Said, object], tuple[str, str]] | None = None
+    """The line as (startup-config, running-config) have it, when it holds a secret."""
+    refusal: Callable[[Document, Block], str] | None = None
+    """Why the console refuses it right now, or empty."""
+    info: str = ""
+    """What the console answers, with {LABEL} filled in."""
+
+    @property
+    def family(self) -> str:
+        """The first part of its keys."""
+        return self.name or head_of(self.pattern)
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The words that name the command."""
+        return tuple(head_of(self.pattern).split())
+
+    def key(self, said: Said) -> Key | None:
+        """Return the key of a matched line, None while an identifying argument is missing."""
+        if not all(label in said.bound for label in self.keyed_by):
+            return None
+        return (self.family, *(str(said.bound[label][0]) for label in self.keyed_by))
+
+    def references(self, said: Said) -> tuple[Reference, ...]:
+        """Return the objects a matched line names."""
+        pairs = (need.split() for need in self.needs)
+        return tuple((kind, name) for kind, label in pairs for name in said.texts(label))
+
+
+def _refuse_port(document: Document, webvpn: Block) -> str:
+    enabled = any(True for _ in webvpn.family("enable"))
+    return "the port cannot be changed while WebVPN is enabled on an interface" if enabled else ""
+
+
+C = Command
+_LEVEL = "[privilege <LEVEL:int 0-15>]"
+# A row is a row of a table, as in the reference; the formatter would make ten lines of each.
+# fmt: off
+_GLOBAL: Final = (
+    C("ASA Version <VERSION:rest>", "The release this configuration was written by"),
+    C("hostname <NAME>", "Set the host name", default="ciscoasa"),
+    C("domain-name <DOMAIN>", "Set the domain name"),
+    C("enable password <PASSWORD:password> [level <LEVEL:int 0-15>] [encrypted|pbkdf2] "
+      "[level <LEVEL:int 0-15>]", "Set the password of privileged mode", v.enable_password,
+      texts=v.enable_texts),
+    C("names", "Use names in place of addresses", v.true, negatable=True),
+    C("name <ADDRESS:ip> <NAME> [description <TEXT:rest>]", "Name an address", keyed_by=("NAME",)),
+    C("clock timezone <ZONE> <HOURS:hours> [<MINUTES:int 0-59>]", "Set the time zone", v.timezone),
+    C("ip local pool <NAME> <RANGE:span> [mask <MASK:mask>]", "Define a pool of addresses",
+      v.pool, "pool", ("NAME",)),
+    C("ipv6 local pool <NAME> <PREFIX:prefix6> <COUNT:int 1-16384>", "Define a pool of IPv6 addresses",
+      v.ipv6_pool, "ipv6-pool", ("NAME",)),
+    C("interface <NAME:rest>", "Configure an interface", v.nothing, keyed_by=("NAME",), opens="config-if"),
+    C("access-list alert-interval <SECONDS:int 1-3600>", "Set how often denied flows are told"),
+    C("access-list deny-flow-max <FLOWS:int 1-4096>", "Limit the denied flows told"),
+    C("access-list <NAME> <ENTRY:rest>", "Add to an access list", v.ace, keyed_by=("NAME",), adds_up=True),
+    C("vpn-sessiondb max-anyconnect-premium-or-essentials-limit <LIMIT:int 1-20000>",
+      "Limit the AnyConnect sessions"),
+    C("vpn-addr-assign aaa", "Assign addresses from AAA", v.true, negatable=True),
+    C("vpn-addr-assign dhcp", "Assign addresses from DHCP", v.true, negatable=True),
+    C("vpn-addr-assign local [reuse-delay <DELAY:minutes 0-480>]", "Assign addresses from local pools",
+      v.first, negatable=True),
+    C("aaa-server <NAME> protocol <PROTOCOL>", "Define a server group", v.first_of("PROTOCOL"),
+      keyed_by=("NAME",), opens="config-aaa-server-group"),
+    C("aaa-server <NAME> [<IFNAME:ifc>] host <HOST> [<REST:rest>]", "Name a server of a group", v.nothing,
+      "aaa-server host", ("NAME", "HOST"), opens="config-aaa-server-host"),
+    C("webvpn", "Configure WebVPN", v.nothing, opens="config-webvpn"),
+    C("group-policy <NAME> internal [from <OTHER>]", "Define a group policy", v.first_of("OTHER"),
+      keyed_by=("NAME",), needs=("group-policy OTHER",)),
+    C("group-policy <NAME> external <REST:rest>", "Define a group policy that a server knows",
+      v.nothing, keyed_by=("NAME",)),
+    C("group-policy <NAME> attributes", "Configure a group policy", v.nothing, "group-policy attributes",
+      ("NAME",), ("group-policy NAME",), "config-group-policy"),
+    C(f"username <NAME> password <PASSWORD:password> [encrypted|nt-encrypted|pbkdf2] {_LEVEL}",
+      "Define a user", v.account, keyed_by=("NAME",), texts=v.account_texts),
+    C(f"username <NAME> nopassword {_LEVEL}", "Define a user without a password", v.account,
+      keyed_by=("NAME",), texts=v.account_texts),
+    C("username <NAME> attributes", "Configure a user", v.nothing, "username attributes",
+      ("NAME",), ("username NAME",), "config-username"),
+    C("tunnel-group <NAME> type {remote-access|ipsec-l2l|ipsec-ra|webvpn}", "Define a connection profile",
+      v.last_keyword, keyed_by=("NAME",)),
+    *(C(f"tunnel-group <NAME> {kind}-attributes", "Configure a connection profile", v.nothing,
+        f"tunnel-group {kind}", ("NAME",), ("tunnel-group NAME",), f"config-tunnel-{kind}")
+      for kind in ("general", "webvpn", "ipsec", "ppp")),
+)
+
+_INTERFACE: Final = (
+    C("nameif <NAME>", "Name the interface", negatable=True),
+    C("security-level <LEVEL:int 0-100>", "Set the security level", negatable=True),
+    C("ip address <ADDRESS:ip4> <MASK:mask> [standby <STANDBY:ip4>]", "Set the address",
+      v.interface_address, negatable=True),
+    C("ip address {dhcp|pppoe} [<REST:rest>]", "Take the address from elsewhere", v.interface_address,
+      negatable=True),
+    C("ipv6 address <PREFIX:prefix6> [<REST:rest>]", "Set an IPv6 address", keyed_by=("PREFIX",)),
+    C("ipv6 address {autoconfig|dhcp|<ADDRESS:ip6> link-local} [<REST:rest>]",
+      "Set an IPv6 address otherwise", v.nothing, "ipv6 address otherwise"),
+    C("shutdown", "Switch the interface off", v.true, negatable=True),
+    C("description <TEXT:rest>", "Describe the interface"),
+)
+
+_WEBVPN: Final = (
+    C("port <PORT:int 1-65535>", "Set the TCP port", default="443", refusal=_refuse_port),
+    C("dtls port <PORT:int 1-65535>", "Set the UDP port", default="443", refusal=_refuse_port),
+    C("enable <IFNAME> [tls-only]", "Serve WebVPN on an interface", lambda said: "tls-only" in said.chosen,
+      keyed_by=("IFNAME",), info="INFO: WebVPN and DTLS are enabled on '{IFNAME}'."),
+    C("default-idle-timeout <SECONDS:seconds 60-86400>", "Set the idle timeout of policies that have none",
+      default="1800"),
+    C("anyconnect image <FILE> <ORDER:int 1-65535> [regex <REGEX>]", "Offer a client image",
+      v.first_of("ORDER"), keyed_by=("FILE",)),
+    C("anyconnect profiles <NAME> <FILE>", "Name a client profile", v.first_of("FILE"),
+      keyed_by=("NAME",)),
+    C("anyconnect enable", "Let AnyConnect clients in", v.true),
+    C("tunnel-group-list enable", "Show the group list", v.true),
+    C("anyconnect-essentials", "Use the Essentials licence", v.true, negatable=True),
+    C("error-recovery disable", "Do not recover from errors", v.true, negatable=True),
+    C("keepout <TEXT:rest>", "Show a text in place of the login page"),
+)
+
+_ATTRIBUTES: Final = (
+    C("banner {value <TEXT:rest>|none}", "Set the banner", v.banner, default="none", adds_up=True),
+    C("wins-server {value <ADDRESS:ip>...|none}", "Set the WINS servers", v.up_to(2, "ADDRESS"),
+      default="none"),
+    C("dns-server {value <ADDRESS:ip>...|none}", "Set the DNS servers", v.up_to(4, "ADDRESS"),
+      default="none"),
+    C("vpn-access-hours {value <RANGE>|none}", "Set the access hours", default="none"),
+    C("vpn-simultaneous-logins <LOGINS:int 0-2147483647>", "Limit the sessions of a user; 0 forbids login",
+      default="3"),
+    C("vpn-idle-timeout {<MINUTES:minutes 1-35791394>|none}", "Set the idle timeout", default="30"),
+    C("vpn-idle-timeout alert-interval {<MINUTES:minutes 1-30>|none}", "Warn before the idle timeout",
+      default="1"),
+    C("vpn-session-timeout {<MINUTES:minutes 1-35791394>|none}", "Set the maximum connect time",
+      default="none"),
+    C("vpn-session-timeout alert-interval {<MINUTES:minutes 1-30>|none}", "Warn before the end of that time",
+      default="1"),
+    C("vpn-filter {value <LIST>|none}", "Filter the tunnel", needs=("access-list LIST",), default="none"),
+    C("ipv6-vpn-filter {value <LIST>|none}", "Filter IPv6", needs=("access-list LIST",), default="none"),
+    C("vpn-tunnel-protocol {ikev1|ikev2|l2tp-ipsec|ssl-client|ssl-clientless|IPSec|svc|webvpn}...",
+      "Set the tunnel protocols", v.protocols, default="ikev1 l2tp-ipsec ssl-clientless"),
+    C("group-lock {value <GROUP>|none}", "Let users in through one connection profile alone",
+      needs=("tunnel-group GROUP",), default="none"),
+    C("split-tunnel-policy {tunnelall|tunnelspecified|excludespecified}", "Choose how to split",
+      v.last_keyword, default="tunnelall"),
+    C("ipv6-split-tunnel-policy {tunnelall|tunnelspecified|excludespecified}", "Choose how to split IPv6",
+      v.last_keyword, default="tunnelall"),
+    C("split-tunnel-network-list {value <LIST>|none}", "Choose the networks to split by",
+      needs=("access-list LIST",), default="none"),
+    C("default-domain {value <DOMAIN>|none}", "Set the default domain", default="none"),
+    C("split-dns {value <DOMAIN>...|none}", "Set the split domains", v.split_dns, default="none"),
+    C("split-tunnel-all-dns {enable|disable}", "Send every DNS query through the tunnel", v.flag,
+      default="disable"),
+    C("client-bypass-protocol {enable|disable}", "Let a family without address bypass the tunnel", v.flag,
+      default="disable"),
+    C("smartcard-removal-disconnect {enable|disable}", "Disconnect when the card is removed", v.flag,
+      default="enable"),
+    C("vlan {<VLAN:int 1-4094>|none}", "Map to a VLAN", default="none"),
+    C("address-pools {value <POOL>...|none}", "Set the address pools", v.up_to(6, "POOL"),
+      needs=("pool POOL",), default="none"),
+    C("ipv6-address-pools {value <POOL>...|none}", "Set the IPv6 address pools", v.up_to(6, "POOL"),
+      needs=("ipv6-pool POOL",), default="none"),
+    C("msie-proxy <TEXT:rest>", "Set the browser's proxy"),
+)
+
+_GROUP_POLICY: Final = (
+    *_ATTRIBUTES,
+    C("webvpn", "Configure WebVPN for this group", v.nothing, opens="config-group-webvpn"),
+)
+
+_USERNAME: Final = (
+    *_ATTRIBUTES,
+    C("vpn-group-policy <POLICY>", "Set the group policy", needs=("group-policy POLICY",)),
+    C("vpn-framed-ip-address <ADDRESS:ip4> <MASK:mask>", "Set the user's own address", v.framed),
+    C("vpn-framed-ipv6-address <PREFIX:prefix6>", "Set the user's own IPv6 address"),
+    C("service-type {admin|nas-prompt|remote-access}", "Set what the user may do", v.last_keyword),
+    C("webvpn", "Configure WebVPN for this user", v.nothing, opens="config-username-webvpn"),
+)
+
+_GROUP_WEBVPN: Final = (
+    C("anyconnect ssl dtls {enable|none}", "Use DTLS", v.flag, default="enable"),
+    C("anyconnect mtu <BYTES:int 256-1462>", "Limit the MTU", default="1406"),
+    C("anyconnect keep-installer {installed|none}", "Keep the client installed", v.last_word,
+      default="installed"),
+    C("anyconnect ssl keepalive {<SECONDS:seconds 15-600>|none}", "Set the keepalive interval", default="20"),
+    C("anyconnect ssl rekey time {<MINUTES:minutes 1-10080>|none}", "Set the rekey interval", default="none"),
+    C("anyconnect ssl rekey method {ssl|new-tunnel|none}", "Set how to rekey", v.last_keyword,
+      default="none"),
+    C("anyconnect dpd-interval client {<SECONDS:seconds 5-3600>|none}",
+      "Set the client's dead peer detection", default="30"),
+    C("anyconnect dpd-interval gateway {<SECONDS:seconds 5-3600>|none}",
+      "Set the gateway's dead peer detection", default="30"),
+    C("anyconnect ssl compression {deflate|lzs|none}", "Compress on TLS", v.last_word, default="none"),
+    C("anyconnect dtls compression {lzs|none}", "Compress on DTLS", v.last_word, default="none"),
+    C("anyconnect modules {value <NAMES>|none}", "Choose client modules", default="none"),
+    C("anyconnect profiles {value <NAME> [type <KIND>]|none}", "Choose the client profile", default="none"),
+    C("anyconnect ask {none|enable} [default {webvpn|anyconnect|svc} [timeout <SECONDS:int 1-2147483647>]]",
+      "Ask before starting the client", v.nothing, default="none default webvpn"),
+    C("anyconnect ssl df-bit-ignore {enable|disable}", "Ignore the DF bit", v.flag, default="disable"),
+    C("anyconnect routing-filtering-ignore {enable|disable}", "Ignore the client's routes", v.flag,
+      default="disable"),
+    C("anyconnect firewall-rule client-interface public <REST:rest>", "Set a firewall rule"),
+    C("anyconnect firewall-rule client-interface private <REST:rest>", "Set a firewall rule"),
+    C("always-on-vpn {profile-setting|disable}", "Set always-on VPN", v.flag, default="profile-setting"),
+)
+
+_TUNNEL_GENERAL: Final = (
+    C("address-pool [<IFNAME:ifc>] <POOL>...", "Set the address pools", v.up_to(6, "POOL"),
+      needs=("pool POOL",)),
+    C("ipv6-address-pool [<IFNAME:ifc>] <POOL>...", "Set the IPv6 address pools", v.up_to(6, "POOL"),
+      needs=("ipv6-pool POOL",)),
+    C("authentication-server-group [<IFNAME:ifc>] <GROUP>...", "Set the authentication servers",
+      v.up_to(2, "GROUP"), needs=("aaa-server GROUP",), default="LOCAL"),
+    *(C(f"{kind}-server-group [<IFNAME:ifc>] <GROUP>... [use-primary-username]", f"Set the {kind} servers",
+        v.up_to(2, "GROUP"), needs=("aaa-server GROUP",))
+      for kind in ("secondary-authentication", "authorization", "accounting")),
+    C("default-group-policy <POLICY>", "Set the group policy of users that have none",
+      needs=("group-policy POLICY",), default="DfltGrpPolicy"),
+    C("authorization-required", "Refuse users without authorization", v.true),
+    C("strip-realm", "Take @REALM off the user name", v.true),
+    C("strip-group", "Take the group off the user name", v.true),
+    C("password-management [password-expire-in-days <DAYS:int 0-180>]", "Warn of old passwords", v.true),
+    C("username-from-certificate {C|CN|DNQ|EA|GENQ|GN|I|L|N|O|OU|SER|SN|SP|T|UID|UPN|use-entire-name"
+      "|use-script}...", "Choose the certificate fields that name the user", v.words_after(1),
+      default="CN OU"),
+)
+
+_TUNNEL_WEBVPN: Final = (
+    C("authentication {aaa|certificate|multiple-certificate|saml}...", "Choose how users authenticate",
+      v.authentication, default="aaa"),
+    C("group-alias <LABEL> [enable|disable]", "Name the group in the list", v.flag, keyed_by=("LABEL",)),
+    C("group-url <URL> [enable|disable]", "Choose the group by URL", v.group_url, keyed_by=("URL",)),
+    C("without-csd [anyconnect]", "Skip host scan", v.true),
+    C("radius-reject-message", "Show the server's message", v.true),
+    C("customization <TEXT:rest>", "Choose a customization object"),
+)
+
+_EMULATED_GLOBAL: Final = (
+    C("username <NAME> totp <BASE32>", "Ask a user for a one-time code", v.totp, "totp", ("NAME",),
+      ("username NAME",), texts=v.totp_texts),
+    C("users <PREFIX> <RANGE> password <PASSWORD:password> [emu]", "Define a range of users", v.user_range,
+      keyed_by=("PREFIX", "RANGE"), texts=v.user_range_texts),
+    C("quirk <ID>", "Behave as an ASA with this bug", v.known_id("quirk", v.QUIRKS), keyed_by=("ID",)),
+    C("feature <ID>", "Have this enhancement", v.known_id("feature", v.FEATURES), keyed_by=("ID",)),
+)
+_EMULATED_ATTRIBUTES: Final = (
+    C("disconnected-timeout {<DURATION:seconds>|none}", "Set how long a session outlives its SSL tunnel"),
+)
+_EMULATED_WEBVPN: Final = (
+    C("dtls legacy-0100 enable", "Speak Cisco's DTLS 0.9 to old clients", v.true),
+)
+_EMULATED_GROUP_WEBVPN: Final = (
+    C("anyconnect compression {oc-lz4|lzs|deflate|none}...", "Choose codecs, the best one first",
+      v.words_after(2)),
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """The commands of one mode, and the trees that plain and `!emu` lines are matched against."""
+
+    name: str
+    commands: tuple[Command, ...]
+    plain: Node[Command]
+    emulated: Node[Command]
+
+    def tree(self, freed: bool) -> Node[Command]:
+        """Return the tree for a line with (`freed`) or without `!emu`."""
+        return self.emulated if freed else self.plain
+
+
+def _mode(name: str, commands: tuple[Command, ...], emulated: tuple[Command, ...] = ()) -> Mode:
+    def tree(rows: tuple[Command, ...]) -> Node[Command]:
+        return compile_patterns([(row.pattern, row.help, row) for row in rows])
+
+    return Mode(name, commands, tree(commands), tree((*commands, *emulated)))
+
+
+MODES: Final[dict[str, Mode]] = {
+    mode.name: mode
+    for mode in (
+        _mode("config", _GLOBAL, _EMULATED_GLOBAL),
+        _mode("config-if", _INTERFACE),
+        _mode("config-webvpn", _WEBVPN, _EMULATED_WEBVPN),
+        _mode("config-group-policy", _GROUP_POLICY, _EMULATED_ATTRIBUTES),
+        _mode("config-group-webvpn", _GROUP_WEBVPN, _EMULATED_GROUP_WEBVPN),
+        _mode("config-username", _USERNAME, _EMULATED_ATTRIBUTES),
+        _mode("config-username-webvpn", _GROUP_WEBVPN, _EMULATED_GROUP_WEBVPN),
+        _mode("config-tunnel-general", _TUNNEL_GENERAL),
+        _mode("config-tunnel-webvpn", _TUNNEL_WEBVPN),
+        _mode("config-tunnel-ipsec", ()),
+        _mode("config-tunnel-ppp", ()),
+        _mode("config-aaa-server-group", ()),
+        _mode("config-aaa-server-host", ()),
+    )
+}
+
+ORDER: Final[dict[str, int]] = {
+    family: rank for rank, family in enumerate(dict.fromkeys(row.family for row in _GLOBAL))
+}
+"""The order in which an ASA shows the families of its top level; a new line is put where it belongs."""

@@ -1,0 +1,406 @@
+"""The configuration as the rest of the headend sees it: typed views of the document, and how to change it.
+
+`Config` reads its document into users, pools, connection profiles and the like when somebody asks, and keeps
+what it read until the next change (`generation`). It is changed through `editor()` alone, line by line, as on
+an ASA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from asa_emu.config import settings as s
+from asa_emu.config.document import UNSET, Block, Document, Setting, Unset
+from asa_emu.config.edit import Editor
+from asa_emu.config.facts import (
+    Account,
+    Ace,
+    Hasher,
+    Interface,
+    Ipv6Pool,
+    Pool,
+    Report,
+    StoredPassword,
+    Timezone,
+    UserRange,
+)
+from asa_emu.config.load import decode_config, load
+from asa_emu.config.render import render, render_startup
+
+T = TypeVar("T")
+DEFAULT_CAPACITY: Final = 20_000
+"""Sessions of a headend whose configuration does not say less."""
+LANDING_GROUP: Final = "DefaultWEBVPNGroup"
+"""The connection profile of users who match no other one."""
+DEFAULT_POLICY: Final = "DfltGrpPolicy"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A local user: one of `username`, or one of a range."""
+
+    name: str
+    password: StoredPassword | None
+    privilege: int
+    totp: str | None
+    """Base32 secret of the second factor, without padding."""
+    attributes: Block | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOption:
+    """One row of the group list; `value` is what a client sends back, which is the label."""
+
+    label: str
+    value: str
+    tunnel_group: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelGroup:
+    """A connection profile."""
+
+    name: str
+    type: str
+    address_pools: tuple[str, ...]
+    ipv6_address_pools: tuple[str, ...]
+    default_group_policy: str
+    authentication: frozenset[str]
+    """What must succeed: "aaa", "certificate", both, or a way that the emulator does not have."""
+    aliases: tuple[str, ...]
+    """Enabled aliases in order."""
+    urls: tuple[str, ...]
+    """Enabled group-urls in order."""
+    username_from_certificate: tuple[str, ...]
+    authentication_server_group: tuple[str, ...]
+    secondary_authentication_server_group: tuple[str, ...]
+    authorization_server_group: tuple[str, ...]
+    accounting_server_group: tuple[str, ...]
+    authorization_required: bool
+    strip_realm: bool
+    strip_group: bool
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether a client must show a certificate."""
+        return bool(self.authentication & {"certificate", "multiple-certificate"})
+
+    @property
+    def needs_password(self) -> bool:
+        """Whether a client must log in by AAA."""
+        return "aaa" in self.authentication
+
+
+@dataclass(frozen=True, slots=True)
+class WebVpn:
+    """The global `webvpn` block."""
+
+    interfaces: tuple[str, ...]
+    """Where WebVPN is enabled, in order; empty when it is off."""
+    dtls: bool
+    """False when every interface is `tls-only`."""
+    port: int
+    dtls_port: int
+    anyconnect_enabled: bool
+    group_list: bool
+    default_idle_timeout: float
+    images: tuple[str, ...]
+    """Client images by their order numbers."""
+    profiles: tuple[tuple[str, str], ...]
+    """(name, file) of client profiles."""
+    essentials: bool
+    legacy_dtls: bool
+    """Whether Cisco's DTLS 0.9 (version 0x0100) is spoken."""
+
+
+class Config:
+    """A running configuration."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._memory: dict[Hashable, object] = {}
+        self._memory_of = document.generation
+
+    @property
+    def source(self) -> str:
+        """Where it was loaded from."""
+        return self.document.source
+
+    @property
+    def reports(self) -> list[Report]:
+        """Lines kept without effect or taken leniently, by line number."""
+        return self.document.reports
+
+    @property
+    def generation(self) -> int:
+        """A number that grows with every change."""
+        return self.document.generation
+
+    def editor(self) -> Editor:
+        """Return a new configuration session on the live configuration."""
+        return Editor(self.document)
+
+    def render(self, all: bool = False) -> str:  # noqa: A002
+        """Return `show running-config [all]`; secrets are masked."""
+        return render(self.document, defaults=all)
+
+    def startup(self) -> str:
+        """Return what `write memory` stores, hashes included; it parses back to an equal document."""
+        return render_startup(self.document)
+
+    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` makes, made once per generation."""
+        if self._memory_of != self.document.generation:
+            self._memory.clear()
+            self._memory_of = self.document.generation
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]  # type: ignore[return-value] # each key is remembered in one place only
+
+    def say(self, setting: Setting[T], *key: str) -> T:
+        """Return a setting at the top level, or under the statement `key`, or its default."""
+        block = self.document.top.child(*key) if key else self.document.top
+        said: T | Unset = block.get(setting) if block else UNSET
+        return setting.default if isinstance(said, Unset) else said
+
+    @property
+    def hostname(self) -> str:
+        """The name in the prompt."""
+        return self.say(s.HOSTNAME)
+
+    @property
+    def domain_name(self) -> str | None:
+        """The domain of the headend itself."""
+        return self.say(s.DOMAIN_NAME)
+
+    @property
+    def timezone(self) -> Timezone:
+        """The zone of `show clock` and of syslog stamps."""
+        return self.say(s.TIMEZONE)
+
+    @property
+    def enable_password(self) -> StoredPassword | None:
+        """The password of privileged mode, None when there is none."""
+        return self.say(s.ENABLE_PASSWORD)
+
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions fit: 20,000 unless `vpn-sessiondb max-…` says otherwise."""
+        said = self.say(s.SESSION_LIMIT)
+        return DEFAULT_CAPACITY if said is None else said
+
+    @property
+    def reuse_delay(self) -> float:
+        """Seconds until a freed address is handed out again."""
+        return self.say(s.REUSE_DELAY) or 0.0
+
+    @property
+    def quirks(self) -> frozenset[str]:
+        """Cisco bugs that are switched on, by id."""
+        return frozenset(key[1] for key, _ in self.document.top.family("quirk"))
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Enhancements that are switched on, by bug id."""
+        return frozenset(key[1] for key, _ in self.document.top.family("feature"))
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """`ip local pool` by name, in order."""
+        return self.remember("pools", lambda: self._facts("pool", Pool))
+
+    @property
+    def ipv6_pools(self) -> dict[str, Ipv6Pool]:
+        """`ipv6 local pool` by name, in order."""
+        return self.remember("ipv6-pools", lambda: self._facts("ipv6-pool", Ipv6Pool))
+
+    def _facts(self, family: str, kind: type[T]) -> dict[str, T]:
+        found = self.document.top.family(family)
+        return {key[1]: entry.value for key, entry in found if isinstance(entry.value, kind)}
+
+    def access_list(self, name: str) -> tuple[Ace, ...]:
+        """Return the entries of an access list, none when there is no such list."""
+        entry = self.document.top.entries.get(("access-list", name))
+        value = entry.value if entry else None
+        return tuple(ace for ace in value if isinstance(ace, Ace)) if isinstance(value, list) else ()
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """`interface` blocks in order."""
+        return self.remember("interfaces", self._interfaces)
+
+    def _interfaces(self) -> tuple[Interface, ...]:
+        found: list[Interface] = []
+        for key, entry in self.document.top.family("interface"):
+            block = entry.block or Block()
+            name, ip = block.get(s.NAMEIF), block.get(s.IP_ADDRESS)
+            ip6 = (sub.value for _, sub in block.family("ipv6 address"))
+            found.append(
+                Interface(
+                    key[1],
+                    name if isinstance(name, str) else None,
+                    ip if isinstance(ip, IPv4Interface) else None,
+                    tuple(address for address in ip6 if isinstance(address, IPv6Interface)),
+                )
+            )
+        return tuple(found)
+
+    def user(self, name: str) -> User | None:
+        """Return a local user; ranges are looked up without being spelled out."""
+        return self.remember(("user", name), lambda: self._user(name)) if self._known(name) else None
+
+    def _known(self, name: str) -> bool:
+        return self.document.declares(("username", name))
+
+    def _user(self, name: str) -> User:
+        top = self.document.top
+        entry, totp = top.entries.get(("username", name)), top.entries.get(("totp", name))
+        account = entry.value if entry else self._range_account(name)
+        assert isinstance(account, Account)
+        secret = str(totp.value) if totp else None
+        attributes = top.child("username attributes", name)
+        return User(name, account.password, account.privilege, secret, attributes)
+
+    def _range_account(self, name: str) -> Account | None:
+        ranges = (entry.value for _, entry in self.document.top.family("users"))
+        return next((Account(r.password) for r in ranges if isinstance(r, UserRange) and r.holds(name)), None)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the users defined one by one, in order."""
+        return tuple(key[1] for key, _ in self.document.top.family("username"))
+
+    @property
+    def user_ranges(self) -> tuple[UserRange, ...]:
+        """Ranges of users, in order."""
+        values = (entry.value for _, entry in self.document.top.family("users"))
+        return tuple(value for value in values if isinstance(value, UserRange))
+
+    @property
+    def group_policies(self) -> tuple[str, ...]:
+        """Names of the group policies, `DfltGrpPolicy` first."""
+        names = (key[1] for key, _ in self.document.top.family("group-policy"))
+        return tuple(dict.fromkeys((DEFAULT_POLICY, *names)))
+
+    @property
+    def tunnel_groups(self) -> dict[str, TunnelGroup]:
+        """Connection profiles for remote access by name, in order, the built-in ones last."""
+        return self.remember("tunnel-groups", self._tunnel_groups)
+
+    def _tunnel_groups(self) -> dict[str, TunnelGroup]:
+        types = {key[1]: str(entry.value) for key, entry in self.document.top.family("tunnel-group")}
+        for name in ("DefaultRAGroup", LANDING_GROUP):
+            types.setdefault(name, "remote-access")
+        return {name: self._tunnel_group(name, kind) for name, kind in types.items() if kind != "ipsec-l2l"}
+
+    def _tunnel_group(self, name: str, kind: str) -> TunnelGroup:
+        general, webvpn = ("tunnel-group general", name), ("tunnel-group webvpn", name)
+        block = self.document.top.child(*webvpn) or Block()
+
+        def enabled(family: str) -> tuple[str, ...]:
+            return tuple(key[1] for key, entry in block.family(family) if entry.value)
+
+        return TunnelGroup(
+            name=name,
+            type=kind,
+            address_pools=self.say(s.GROUP_POOLS, *general),
+            ipv6_address_pools=self.say(s.GROUP_IPV6_POOLS, *general),
+            default_group_policy=self.say(s.DEFAULT_GROUP_POLICY, *general),
+            authentication=self.say(s.AUTHENTICATION, *webvpn),
+            aliases=enabled("group-alias"),
+            urls=enabled("group-url"),
+            username_from_certificate=self.say(s.USERNAME_FROM_CERTIFICATE, *general),
+            authentication_server_group=self.say(s.AUTHENTICATION_SERVERS, *general),
+            secondary_authentication_server_group=self.say(s.SECONDARY_SERVERS, *general),
+            authorization_server_group=self.say(s.AUTHORIZATION_SERVERS, *general),
+            accounting_server_group=self.say(s.ACCOUNTING_SERVERS, *general),
+            authorization_required=self.say(s.AUTHORIZATION_REQUIRED, *general),
+            strip_realm=self.say(s.STRIP_REALM, *general),
+            strip_group=self.say(s.STRIP_GROUP, *general),
+        )
+
+    @property
+    def webvpn(self) -> WebVpn:
+        """The global `webvpn` block."""
+        return self.remember("webvpn", self._webvpn)
+
+    def _webvpn(self) -> WebVpn:
+        block = self.document.top.child("webvpn") or Block()
+        enabled = {key[1]: entry.value for key, entry in block.family("enable")}
+        images = {key[1]: entry.value for key, entry in block.family("anyconnect image")}
+        return WebVpn(
+            interfaces=tuple(enabled),
+            dtls=not enabled or not all(enabled.values()),
+            port=self.say(s.HTTPS_PORT, "webvpn"),
+            dtls_port=self.say(s.DTLS_PORT, "webvpn"),
+            anyconnect_enabled=self.say(s.ANYCONNECT_ENABLED, "webvpn"),
+            group_list=self.say(s.GROUP_LIST, "webvpn"),
+            default_idle_timeout=self.say(s.DEFAULT_IDLE_TIMEOUT, "webvpn"),
+            images=tuple(sorted(images, key=lambda name: str(images[name]).zfill(12))),
+            profiles=tuple((key[1], str(e.value)) for key, e in block.family("anyconnect profiles")),
+            essentials=self.say(s.ESSENTIALS, "webvpn"),
+            legacy_dtls=self.say(s.LEGACY_DTLS, "webvpn"),
+        )
+
+    @property
+    def group_options(self) -> tuple[GroupOption, ...]:
+        """The group list of the login form in configuration order, empty unless it is enabled."""
+        return self.remember("group-options", self._group_options) if self.webvpn.group_list else ()
+
+    def _group_options(self) -> tuple[GroupOption, ...]:
+        groups = self.tunnel_groups.values()
+        return tuple(GroupOption(alias, alias, group.name) for group in groups for alias in group.aliases)
+
+    @property
+    def any_group_needs_certificate(self) -> bool:
+        """Whether the TLS handshake has to ask for a client certificate."""
+        groups = self.tunnel_groups.values()
+        return self.remember("certificates", lambda: any(group.needs_certificate for group in groups))
+
+    def tunnel_group_for(self, choice: str | None = None, host: str = "", path: str = "") -> str:
+        """Return the connection profile a login lands in.
+
+        `choice` is a label, a value or, as a last resort, a profile's name; `host` (a port is ignored) and
+        `path` come from the request or from a client's group-access URL. A choice wins over the URL. A
+        group-url matches by host and path, then by path alone, since a lab is rarely reached by the host name
+        of the configuration. Without any match it is `DefaultWEBVPNGroup`.
+        """
+        groups = self.tunnel_groups
+        if choice:
+            for fold in (str, str.casefold):
+                for group in groups.values():
+                    if fold(choice) in map(fold, group.aliases):
+                        return group.name
+            if choice in groups:
+                return choice
+        wanted = path.split("?")[0].strip("/")
+        host = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        loose = LANDING_GROUP
+        for group in groups.values():
+            for url in group.urls:
+                parts = urlsplit(url)
+                if parts.path.strip("/") != wanted:
+                    continue
+                if (parts.hostname or "") == host.lower():
+                    return group.name
+                if wanted and loose == LANDING_GROUP:
+                    loose = group.name
+        return loose
+
+
+def parse_config(text: str, source: str = "startup-config", hasher: Hasher | None = None) -> Config:
+    """Load a configuration; ConfigError names the file, the line and the reason.
+
+    `hasher` turns clear passwords into what is stored; without it they stay clear (`StoredPassword.scheme`
+    "plain"), masked in `Config.render()` but not in `Config.startup()`.
+    """
+    return Config(load(text, source, hasher))
+
+
+def parse_config_bytes(data: bytes, source: str, hasher: Hasher | None = None) -> Config:
+    """Load the bytes of a file, which must be UTF-8."""
+    return parse_config(decode_config(data, source), source, hasher)
