@@ -323,7 +323,7 @@ class SessionDb(SessionTable):
                 self._agenda.touch(item)
             elif not item.ended:
                 self._expire(item, now)
-                # A tunnel found dead in this same pass may have filed the session under what has passed by now.
+                # A tunnel found dead in this pass may have filed the session under what has passed by now.
                 if not item.ended:
                     self._agenda.add(item, item.next_deadline())
         if self._untold:
