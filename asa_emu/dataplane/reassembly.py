@@ -32,6 +32,10 @@ class Reassembler:
     def __init__(self) -> None:
         self._partials: PerSource[_Partial] = PerSource(share=4, total=128)
 
+    def __len__(self) -> int:
+        """How many datagrams are incomplete."""
+        return len(self._partials)
+
     def add(self, source: bytes, key: bytes, offset: int, more: bool, piece: bytes) -> bytes | None:
         """Takes one fragment, `offset` in bytes; returns the whole payload when this one completed it."""
         if not piece or offset + len(piece) > MAX_DATAGRAM or (more and len(piece) % 8):

@@ -350,3 +350,42 @@ def test_hub_fragments_the_answer_to_a_large_ping() -> None:
     for _ in range(2):
         lab.frames(ping)
     assert [len(piece) for piece in lab.alice.packets] == [596, 452] * 2
+
+
+def test_hub_without_a_gateway_speaks_in_the_name_of_the_destination() -> None:
+    lab = Lab(inside=False)
+    assert lab.hub.forward_packet(lab.alice, build_udp(ALICE, BOB, 1, 2, bytes(1300), dont_fragment=True))
+    assert parse_ip_untrusted(lab.alice.packets[0]).source == BOB
+
+
+def test_hub_drops_what_cannot_be_fragmented() -> None:
+    lab = Lab()
+    beyond = bytearray(build_udp(ALICE, BOB, 1, 2, bytes(1350)))
+    beyond[6:8] = b"\x1f\xff"
+    broken = bytearray(build_udp(ALICE6, BOB6, 1, 2, bytes(1300)))
+    broken[6], broken[40:42] = 0, b"\x3a\xff"
+    for packet in (beyond, broken):
+        assert lab.every_way(bytes(packet)) == [(0, 0, 1)] * 4
+    assert not lab.alice.packets
+    assert not lab.bob.packets
+
+
+def test_hub_large_packets_from_inside_vanish_without_an_uplink() -> None:
+    lab = Lab()
+    assert lab.hub.from_inside(build_udp(HOST, BOB, 1, 2, bytes(1350), dont_fragment=True))
+    assert not lab.bob.packets
+
+
+def test_hub_delivers_a_bare_batch_of_ipv6() -> None:
+    lab = Lab(framed=True)
+    packet = build_udp(ALICE6, BOB6, 1, 2, b"x")
+    assert lab.hub.forward_packets(lab.alice, [packet], start=0) == (1, len(packet), 0)
+    assert lab.bob.ways == ["packet"]
+
+
+def test_hub_brings_back_what_inside_hosts_say() -> None:
+    lab = Lab()
+    packet = build_udp(ALICE, HOST, 5000, 7, b"hello")
+    for _ in range(2):
+        assert lab.every_way(packet) == [(1, len(packet), 0)] * 4
+    assert lab.alice.packets == [build_udp(HOST, ALICE, 7, 5000, b"hello")] * 8

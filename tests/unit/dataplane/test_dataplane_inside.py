@@ -208,3 +208,18 @@ def test_reassembler_pushes_out_the_least_recently_used_source() -> None:
         assert store.add(number.to_bytes(4, "big"), b"k", 0, True, b"a" * 8) is None
     assert store.add((0).to_bytes(4, "big"), b"k", 8, False, b"!") is None
     assert store.add((199).to_bytes(4, "big"), b"k", 8, False, b"!") == b"a" * 8 + b"!"
+
+
+def test_reassembler_gives_up_on_more_than_a_datagram() -> None:
+    store = Reassembler()
+    for number in range(90):
+        assert _add(store, number * 8, b"a" * 1024) is None
+    assert len(store) == 1, "what came after the datagram was given up"
+
+
+def test_reassembler_forgets_completed_datagrams() -> None:
+    store = Reassembler()
+    assert _add(store, 0, b"a" * 8) is None
+    assert len(store) == 1
+    assert _add(store, 8, b"!", more=False) is not None
+    assert len(store) == 0

@@ -328,3 +328,15 @@ def test_tcp_bounds_connections_per_source_and_spares_the_others() -> None:
     assert len(responder) == 65
     neighbour.write(b"still here")
     assert neighbour.received == b"still here"
+
+
+def test_tcp_takes_data_with_an_acknowledgement_from_the_past() -> None:
+    peer = Peer(TcpResponder(), 7)
+    peer.open()
+    peer.write(b"abc")
+    peer.ack -= 3
+    answers = peer.send(ACK, b"def")
+    peer.ack += 3
+    peer.seq += 3
+    peer.settle(answers)
+    assert peer.received == b"abcdef"
