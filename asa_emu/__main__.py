@@ -1,0 +1,128 @@
+"""The command line of `asa-emu`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env
+
+from asa_emu import __version__
+from asa_emu.app import HostPort, LogFormat, LogLevel, Options, UsageError, default_state_directory
+from asa_emu.app import serve as serve_headend
+
+app = App(
+    name="asa-emu",
+    version=__version__,
+    help="A live Cisco-ASA-style AnyConnect headend on your own machine, for tests. No VPN for production.",
+    config=Env("ASA_EMU_", command=False),
+)
+
+
+@app.command
+def serve(
+    config: Path | None = None,
+    /,
+    *,
+    listen: str | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    client_ca: Path | None = None,
+    time: str = "real",
+    manage: str = "127.0.0.1:0",
+    tun: str | None = None,
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
+    keylog: Path | None = None,
+    state: Path | None = None,
+    ready_file: Path | None = None,
+    seed: Annotated[int | None, Parameter()] = None,
+) -> int:
+    """Run a headend until SIGINT or SIGTERM.
+
+    Prints one line when it accepts connections. Exit codes: 0 stopped, 2 usage or configuration error, 3
+    cannot bind.
+
+    Parameters
+    ----------
+    config
+        An ASA running-config. Without it: groups employees and contractors, user walter, password secret.
+    listen
+        IP:PORT for TCP and UDP, 127.0.0.1:8443 unless given; port 0 takes any free one. Other addresses than
+        loopback need a configuration of your own.
+    cert
+        PEM certificate chain of the server; made in the state directory unless given.
+    key
+        PEM private key that belongs to --cert.
+    client_ca
+        PEM file with the authorities that client certificates are checked against.
+    time
+        `real`, or how many emulated seconds pass in a second, such as 60.
+    manage
+        IP:PORT of the management API; its token is in the ready file.
+    tun
+        Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
+    log_format
+        The operator's log on stderr.
+    log_level
+        The least severity that is logged.
+    keylog
+        Append TLS and DTLS secrets to this file, for Wireshark.
+    state
+        Directory of the certificate authority and the server's key.
+    ready_file
+        Write addresses, API token and key pin to this file once connections are accepted, as JSON.
+    seed
+        Makes what is not secret repeatable, such as the first session index.
+    """
+    try:
+        options = Options(
+            config=config,
+            listen=HostPort.parse(listen) if listen is not None else None,
+            cert=cert,
+            key=key,
+            client_ca=client_ca,
+            rate=_rate(time),
+            manage=HostPort.parse(manage),
+            tun=tun,
+            log_format=log_format,
+            log_level=log_level,
+            keylog=keylog,
+            state=state or default_state_directory(),
+            ready_file=ready_file,
+            seed=seed,
+        )
+    except UsageError as error:
+        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return trio.run(serve_headend, options)
+
+
+def _rate(text: str) -> float:
+    if text == "real":
+        return 1.0
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1_000_000:
+        raise UsageError(f"--time {text}: write real, or a rate such as 60 (more than 0, at most 1000000)")
+    return rate
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; the exit code is the program's."""
+    try:
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

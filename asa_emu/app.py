@@ -1,0 +1,436 @@
+"""The composition root: options in, a running headend out.
+
+`run_headend` puts the parts together in the order in which they can fail: configuration (exit 2),
+certificate, sockets (exit 3), TUN; then it announces itself by ready line and ready file, and serves until it
+is cancelled or told to stop. Nothing below knows of files, environment or command line.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+import trio
+from cryptography.hazmat.primitives import serialization
+
+from asa_emu.aaa.passwords import hash_password
+from asa_emu.config import Config, ConfigError, built_in_config, inside_gateway, parse_config
+from asa_emu.dataplane.hub import Hub
+from asa_emu.dataplane.inside import InsideNetwork
+from asa_emu.headend.headend import Headend
+from asa_emu.headend.login import Login
+from asa_emu.serve.asgi import serve_plain_http
+from asa_emu.serve.dtls import DtlsEndpoint
+from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
+from asa_emu.serve.gateway import Gateway
+from asa_emu.serve.https import Site
+from asa_emu.serve.management import Management
+from asa_emu.session.model import EndReason
+from asa_emu.transport.certificates import (
+    CertificateError,
+    Identity,
+    load_identity,
+    open_server_identity,
+    server_names,
+)
+from asa_emu.transport.contexts import KeylogSink, server_context
+from asa_emu.transport.udp import UdpSocket
+from asa_emu.wire.timeline import Timeline
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+FAREWELL_LIMIT = 1.0  # seconds for clients to take their DISCONNECT when the headend stops
+
+log = structlog.get_logger(__name__)
+
+
+class UsageError(Exception):
+    """An option or a configuration that cannot be used; the text names file, line and remedy. Exit 2."""
+
+
+class BindError(Exception):
+    """An address that cannot be listened on. Exit 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A listen address. Port 0 means any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> HostPort:
+        """Read `HOST:PORT` or `[V6]:PORT`. Raises `UsageError`."""
+        host, colon, port = text.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        try:
+            ip_address(host)
+            number = int(port)
+        except ValueError:
+            raise UsageError(
+                f"{text!r} is no listen address; write IP:PORT, such as 127.0.0.1:8443"
+            ) from None
+        if not colon or not 0 <= number <= 65535:
+            raise UsageError(f"{text!r} is no listen address; write IP:PORT, such as 127.0.0.1:8443")
+        return cls(host, number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a headend is started with; the command line's flags by the same names."""
+
+    config: Path | None = None
+    config_text: str | None = None
+    """A running-config given as text, instead of a file."""
+    listen: HostPort | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    rate: float = 1.0
+    manage: HostPort = HostPort("127.0.0.1", 0)
+    tun: str | None = None
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+    keylog: Path | None = None
+    state: Path | None = None
+    ready_file: Path | None = None
+    seed: int | None = None
+    epoch: float | None = None
+    """The emulated time at start, Unix seconds; the machine's own when None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A headend that accepts connections."""
+
+    gateway: Gateway
+    https: HostPort
+    dtls: HostPort | None
+    manage: HostPort
+    manage_token: str = field(repr=False)
+    pin: str
+    stopping: trio.Event
+
+    def ready_line(self) -> str:
+        """The line on stdout that tells people and scripts where it is."""
+        return f"asa-emu ready https={self.https} dtls={self.dtls or '-'} manage={self.manage} {self.pin}"
+
+    def ready_record(self) -> dict[str, Any]:
+        """The contents of the ready file."""
+        return {
+            "pid": os.getpid(),
+            "https": str(self.https),
+            "dtls": str(self.dtls) if self.dtls else None,
+            "manage": str(self.manage),
+            "manage_token": self.manage_token,
+            "console": None,
+            "ssh": None,
+            "pin": self.pin,
+        }
+
+
+async def run_headend(
+    options: Options,
+    *,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a headend until `Running.stopping` is set, which ends its sessions in order, or until cancelled.
+
+    Raises `UsageError` or `BindError` before it has started.
+    """
+    config = _load_config(options)
+    listen = _listen_address(options, config)
+    identity, certificate, key = _identity(options, listen.host)
+    rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
+    headend = Headend(config, secrets.token_bytes, first_index=_first_index(options.seed))
+    with _keylog(options.keylog) as keylog:
+        context = server_context(
+            certificate,
+            key,
+            client_ca=options.client_ca,
+            request_client_certificate=config.any_group_needs_certificate,
+            keylog=keylog,
+        )
+        hub = _hub(config)
+        gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
+        gateway.keylog = keylog
+        tcp, udp = _bind(listen, _dtls_port(options, config), config.webvpn.dtls)
+        der = identity.certificate.public_bytes(serialization.Encoding.DER)
+        site = Site(gateway, Login(headend), hashlib.sha1(der, usedforsecurity=False).hexdigest().upper())
+        https = HttpsEndpoint(gateway, tcp, context, site)
+        try:
+            if udp is not None:
+                gateway.dtls = DtlsEndpoint(gateway, UdpSocket(udp), udp.getsockname()[1])
+                gateway.dispatcher.add(gateway.dtls)
+            gateway.dispatcher.add(https)
+            async with trio.open_nursery() as nursery:
+                token = secrets.token_urlsafe(24)
+                management = Management(gateway, token).application()
+                try:
+                    manage = await nursery.start(
+                        partial(serve_plain_http, management, options.manage.host, options.manage.port)
+                    )
+                except OSError as error:
+                    raise BindError(
+                        f"cannot listen on {options.manage} (--manage): {error.strerror}"
+                    ) from error
+                nursery.start_soon(gateway.dispatcher.run)
+                nursery.start_soon(gateway.keep_time)
+                running = Running(
+                    gateway=gateway,
+                    https=HostPort(*tcp.getsockname()[:2]),
+                    dtls=HostPort(*udp.getsockname()[:2]) if udp is not None else None,
+                    manage=HostPort(*manage[:2]),
+                    manage_token=token,
+                    pin=identity.pin,
+                    stopping=trio.Event(),
+                )
+                with _ready_file(options.ready_file, running):
+                    task_status.started(running)
+                    await running.stopping.wait()
+                with trio.move_on_after(FAREWELL_LIMIT):
+                    await _farewell(gateway, https)
+                nursery.cancel_scope.cancel()
+        finally:
+            if gateway.dtls is not None:
+                gateway.dtls.close()
+            https.close()
+            gateway.dispatcher.close()
+
+
+async def _farewell(gateway: Gateway, https: HttpsEndpoint) -> None:
+    """Tell the clients that their sessions are over, and give them a moment to answer."""
+    db = gateway.headend.db
+    for session in db.sessions():
+        db.end(session, EndReason.ADMIN_RESET, gateway.now())
+    gateway.after_batch()
+    await https.tunnels_closed()
+
+
+async def serve(options: Options) -> int:
+    """Run a headend as a program: announce it, stop on SIGINT or SIGTERM; the exit code."""
+    configure_logging(options.log_format, options.log_level)
+    _tune_collector()
+    code = 0
+    try:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                running = await nursery.start(run_headend, options)
+                print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
+                for report in running.gateway.headend.config.reports:
+                    log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
+                async for number in signals:
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    running.stopping.set()
+                    break
+    except* (UsageError, BindError) as group:
+        code = _complain(group)
+    return code
+
+
+def _complain(group: BaseExceptionGroup[UsageError | BindError]) -> int:
+    """Print why the headend could not start; the exit code for it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    print(f"asa-emu: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    return 3 if isinstance(error, BindError) else 2
+
+
+def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
+    """Operator's log on stderr: one event a line, secrets never among them."""
+    renderer: Any = structlog.processors.JSONRenderer()
+    if log_format == "text":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _tune_collector() -> None:
+    # a tenth of a login is the collector's otherwise; sessions are free of cycles
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+
+
+def _load_config(options: Options) -> Config:
+    if options.config is None and options.config_text is None:
+        return built_in_config(hasher=_hasher)
+    text, source = options.config_text, "config"
+    if options.config is not None:
+        source = str(options.config)
+        try:
+            text = options.config.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{source}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            line = options.config.read_bytes()[: error.start].count(b"\n") + 1
+            raise UsageError(f"{source}:{line}: not UTF-8; save the file as UTF-8") from error
+    try:
+        return parse_config(text or "", source, hasher=_hasher)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def _hasher(plain: str, scheme: str) -> str:
+    salt = secrets.token_bytes(16)
+    return hash_password(plain, salt, "sha256" if scheme == "emu" else "pbkdf2")
+
+
+def _listen_address(options: Options, config: Config) -> HostPort:
+    listen = options.listen or HostPort("127.0.0.1", _unless_default(config.webvpn.port) or 8443)
+    if options.config is None and options.config_text is None and not ip_address(listen.host).is_loopback:
+        raise UsageError(
+            f"the built-in configuration has a known password and is for loopback only, not {listen}; "
+            "give a configuration file of your own"
+        )
+    return listen
+
+
+def _dtls_port(options: Options, config: Config) -> int:
+    """The UDP port that the configuration asks for, 0 for the same as TCP; --listen wins over it."""
+    return 0 if options.listen is not None else _unless_default(config.webvpn.dtls_port)
+
+
+def _unless_default(port: int) -> int:
+    """A port that somebody chose; 443, an ASA's own, is for root and means nothing here."""
+    return 0 if port == 443 else port
+
+
+def _identity(options: Options, host: str) -> tuple[Identity, Path, Path]:
+    if (options.cert is None) != (options.key is None):
+        raise UsageError("--cert and --key belong together: give both or neither")
+    try:
+        if options.cert is not None and options.key is not None:
+            return load_identity(options.cert, options.key), options.cert, options.key
+        directory = options.state or default_state_directory()
+        identity = open_server_identity(directory, server_names(host))
+        return identity, directory / "server.pem", directory / "server.key"
+    except CertificateError as error:
+        raise UsageError(str(error)) from error
+
+
+def default_state_directory() -> Path:
+    """Where the certificate authority and the server's key live: `$XDG_STATE_HOME/asa-emu`."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "asa-emu"
+
+
+def _first_index(seed: int | None) -> int:
+    return 1 if seed is None else random.Random(seed).randrange(1, 10_000)
+
+
+def _hub(config: Config) -> Hub:
+    gateway4, gateway6 = inside_gateway(config, 4), inside_gateway(config, 6)
+    spans = [(pool.first, pool.last) for pool in config.pools.values()]
+    spans6 = [(pool.first, pool.last) for pool in config.ipv6_pools.values()]
+    inside = InsideNetwork(
+        IPv4Address(gateway4.ip) if gateway4 else None,
+        IPv6Address(gateway6.ip) if gateway6 else None,
+        pools=[*spans, *spans6],
+    )
+    return Hub(inside)
+
+
+def _bind(listen: HostPort, dtls_port: int, dtls: bool) -> tuple[socket.socket, socket.socket | None]:
+    """The TCP listener and the UDP socket; with port 0 both get the same free number."""
+    attempts = 20 if listen.port == 0 else 1
+    while True:
+        attempts -= 1
+        try:
+            tcp = bind_tcp(listen.host, listen.port)
+        except OSError as error:
+            raise BindError(f"cannot listen on TCP {listen} (--listen): {error.strerror}") from error
+        if not dtls:
+            return tcp, None
+        port = dtls_port or tcp.getsockname()[1]
+        try:
+            return tcp, _bind_udp(listen.host, port)
+        except OSError as error:
+            tcp.close()
+            if not attempts:
+                raise BindError(
+                    f"cannot listen on UDP {HostPort(listen.host, port)} (--listen): {error.strerror}"
+                ) from error
+
+
+def _bind_udp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextmanager
+def _keylog(path: Path | None) -> Iterator[KeylogSink | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise UsageError(f"--keylog {path}: {error.strerror}") from error
+    with file:
+
+        def write(line: bytes) -> None:
+            file.write(line.rstrip(b"\n") + b"\n")
+
+        yield write
+
+
+@contextmanager
+def _ready_file(path: Path | None, running: Running) -> Iterator[None]:
+    """Write the ready file whole, then rename it into place; it goes away with the headend."""
+    if path is None:
+        yield
+        return
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(running.ready_record(), file)
+            file.write("\n")
+        partial_file.replace(path)
+    except OSError as error:
+        raise UsageError(f"--ready-file {path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

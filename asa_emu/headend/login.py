@@ -1,0 +1,302 @@
+"""The login: from the first POST to the session token.
+
+    init ------------------> Ask(form with groups)          or Granted, for a certificate alone
+    auth-reply (password) -> Ask(same form, error)          wrong: another try, everything typed again
+                          -> Ask(challenge)                 right, and a second factor is configured
+    auth-reply (code) -----> Ask(challenge, error) / Granted
+    Granted carries the token; the session already stands in the database with its parent tunnel (S5a).
+
+Nothing is remembered between the rounds but challenges: they have a handle that nobody can guess, which
+travels as the form's opaque and as the cookie `webvpncontext`, since the rounds of one login may come over
+several connections. Both dresses of a login, the XML documents and the legacy web form, end in the same two
+functions, `_ask` and `_answer`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from asa_emu.aaa.local import check_password, totp_ok
+from asa_emu.config import LANDING_GROUP, TunnelGroup
+from asa_emu.headend.headend import Caller, Headend
+from asa_emu.session.db import Refused
+from asa_emu.session.model import EndReason, Session, TunnelFacts
+from asa_emu.wire.auth_xml import (
+    CERTIFICATE_FAILURE,
+    AuthForm,
+    ClientDocument,
+    FormField,
+    GroupOption,
+    Opaque,
+)
+
+CHALLENGE_LIFETIME = 300.0  # emulated seconds to type a code
+MAX_CHALLENGES = 4096  # open at once; the oldest is forgotten
+MAX_CODES = 3  # tries for one challenge
+LOGIN_FAILED = "Login failed."
+LEGACY_ACTION = "/+webvpn+/index.html"
+
+_PASSWORD = FormField("password", "Password:", "password")
+_USERNAME = FormField("username", "Username:", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Show this form to the user."""
+
+    form: AuthForm
+    opaque: Opaque | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Logged in: the session stands, `token` is its secret."""
+
+    session: Session
+    token: str = field(repr=False)
+    banner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """No form can help: an HTTP status and a reason."""
+
+    status: int
+    reason: str
+
+
+Answer = Ask | Granted | Denied
+
+
+@dataclass(slots=True)
+class Challenge:
+    """A login whose first factor was right."""
+
+    username: str
+    group: TunnelGroup
+    expires_at: float
+    tries: int = 0
+
+
+class Login:
+    """The login conversations of one headend."""
+
+    def __init__(self, headend: Headend) -> None:
+        self._headend = headend
+        self._challenges: OrderedDict[str, Challenge] = OrderedDict()
+        self._last_codes: dict[str, int] = {}
+
+    @property
+    def wants_certificates(self) -> bool:
+        """Whether any tunnel-group looks at client certificates."""
+        return self._headend.config.any_group_needs_certificate
+
+    def serves(self, path: str) -> bool:
+        """Whether a GET of `path` is a login: the root, the form's own address, or a group-url."""
+        return path in ("/", LEGACY_ACTION) or (
+            self._headend.config.tunnel_group_for(path=path) != LANDING_GROUP
+        )
+
+    # the XML dress
+
+    def document(
+        self, document: ClientDocument, path: str, cookie: str | None, caller: Caller, now: float
+    ) -> Answer:
+        """Answer one document of a client; `cookie` is `webvpncontext`, with a challenge's handle."""
+        if document.kind == "logout":
+            return self._logout(document, now)
+        chosen = self._choose_group(document.group_select, document.group_access, path, caller.host)
+        if document.kind == "init":
+            return self._ask(chosen, caller, path, now)
+        handle = document.opaque_handle or cookie
+        return self._answer(document.fields, chosen, handle, caller, path, now)
+
+    def _logout(self, document: ClientDocument, now: float) -> Answer:
+        db = self._headend.db
+        session = db.by_token(document.session_token) if document.session_token else None
+        if session is None:
+            return Denied(401, "no such session")
+        db.end(session, EndReason.USER_REQUESTED, now)
+        return Denied(200, "logged out")
+
+    # the legacy dress
+
+    def legacy_form(self, path: str, caller: Caller, now: float) -> Answer:
+        """The login form for a client that has not sent XML."""
+        return self._ask(self._choose_group(None, None, path, caller.host), caller, LEGACY_ACTION, now)
+
+    def legacy_reply(
+        self, fields: dict[str, str], path: str, cookie: str | None, caller: Caller, now: float
+    ) -> Answer:
+        """Answer a filled-in web form."""
+        chosen = self._choose_group(fields.pop("group_list", None), None, path, caller.host)
+        return self._answer(fields, chosen, cookie, caller, LEGACY_ACTION, now)
+
+    # what both come down to
+
+    def _choose_group(self, select: str | None, access: str | None, path: str, host: str) -> TunnelGroup:
+        """The user's choice, else the group-url's, else the preselected one, else the landing group."""
+        config = self._headend.config
+        if access:
+            try:
+                path = urlsplit(access).path or path
+            except ValueError:
+                pass  # a client that cannot say where it is, is where it posts to
+        name = config.tunnel_group_for(select, host, path)
+        if name == LANDING_GROUP and not select and config.group_options:
+            name = config.group_options[0].tunnel_group
+        return config.tunnel_groups[name]
+
+    def _ask(self, group: TunnelGroup, caller: Caller, action: str, now: float) -> Answer:
+        """Open the conversation: a form, unless a certificate is all that is asked for."""
+        if not group.needs_certificate:
+            return Ask(self._form(group, caller, action, None))
+        username = _username_of(group, caller)
+        if username is None:
+            return Ask(self._form(group, caller, action, CERTIFICATE_FAILURE))
+        if not group.needs_password:
+            return self._grant(username, group, "Certificate", caller, action, now)
+        return Ask(self._form(group, caller, action, None))
+
+    def _form(self, group: TunnelGroup, caller: Caller, action: str, error: str | None) -> AuthForm:
+        username = _username_of(group, caller) if group.needs_certificate else None
+        groups = tuple(
+            GroupOption(option.label, option.value, option.tunnel_group == group.name)
+            for option in self._headend.config.group_options
+        )
+        return AuthForm(
+            auth_id="main",
+            title="Login",
+            message="Please enter your username and password.",
+            error=error,
+            fields=(_USERNAME if username is None else replace(_USERNAME, value=username), _PASSWORD),
+            groups=groups,
+            action=action,
+        )
+
+    def _answer(
+        self,
+        fields: dict[str, str],
+        group: TunnelGroup,
+        handle: str | None,
+        caller: Caller,
+        action: str,
+        now: float,
+    ) -> Answer:
+        challenge = self._challenges.get(handle) if handle else None
+        if challenge is not None and handle is not None and "username" not in fields:
+            return self._answer_challenge(handle, challenge, fields, caller, action, now)
+        username = fields.get("username", "")
+        mode = "userPassword"
+        if group.needs_certificate:
+            named = _username_of(group, caller)
+            if named is None or not group.needs_password:
+                return self._ask(group, caller, action, now)
+            if named != username:
+                return Ask(self._form(group, caller, action, LOGIN_FAILED))
+            mode = "Certificate and userPassword"
+        user = self._headend.config.user(username)
+        stored = user.password.text if user is not None and user.password is not None else None
+        if not check_password(username, stored, fields.get("password", "")) or user is None:
+            return Ask(self._form(group, caller, action, LOGIN_FAILED))
+        if user.totp is not None:
+            return self._challenge(username, group, action, now)
+        return self._grant(username, group, mode, caller, action, now)
+
+    def _challenge(self, username: str, group: TunnelGroup, action: str, now: float) -> Answer:
+        handle = self._headend.random_bytes(16).hex()
+        while len(self._challenges) >= MAX_CHALLENGES:
+            self._challenges.popitem(last=False)
+        self._challenges[handle] = Challenge(username, group, now + CHALLENGE_LIFETIME)
+        return Ask(_challenge_form(action, None), Opaque(handle, group.name))
+
+    def _answer_challenge(
+        self,
+        handle: str,
+        challenge: Challenge,
+        fields: dict[str, str],
+        caller: Caller,
+        action: str,
+        now: float,
+    ) -> Answer:
+        user = self._headend.config.user(challenge.username)
+        if now >= challenge.expires_at or user is None or user.totp is None:
+            del self._challenges[handle]
+            return Ask(self._form(challenge.group, caller, action, LOGIN_FAILED))
+        # the XML dress calls every answer "password"; a web form keeps the input's own name
+        code = fields.get("answer") or fields.get("password", "")
+        step = totp_ok(user.totp, code, now, last_step=self._last_codes.get(challenge.username))
+        if step is None:
+            challenge.tries += 1
+            if challenge.tries >= MAX_CODES:
+                del self._challenges[handle]
+                return Ask(self._form(challenge.group, caller, action, LOGIN_FAILED))
+            return Ask(_challenge_form(action, LOGIN_FAILED), Opaque(handle, challenge.group.name))
+        del self._challenges[handle]
+        self._last_codes[challenge.username] = step
+        return self._grant(challenge.username, challenge.group, "userPassword", caller, action, now)
+
+    def _grant(
+        self, username: str, group: TunnelGroup, mode: str, caller: Caller, action: str, now: float
+    ) -> Answer:
+        headend = self._headend
+        policy = headend.policy(username, group.name)
+        if policy.group_lock is not None and policy.group_lock != group.name:
+            return Ask(self._form(group, caller, action, LOGIN_FAILED))
+        if "ssl-client" not in policy.tunnel_protocols:
+            return Ask(self._form(group, caller, action, "AnyConnect is not enabled on the VPN server"))
+        token = headend.random_bytes(32).hex()
+        facts = TunnelFacts(
+            peer=caller.peer,
+            local_port=caller.local_port,
+            protocol="",
+            encryption="none",
+            hashing="none",
+            ciphersuite="",
+            compression=None,
+            auth_mode=mode,
+            client_type="AnyConnect",
+            client_ver=caller.user_agent,
+            client_os=_client_os(caller.user_agent),
+        )
+        try:
+            session = headend.db.login(
+                token=token, username=username, tunnel_group=group.name, policy=policy, facts=facts, now=now
+            )
+        except Refused as refused:
+            return Ask(self._form(group, caller, action, refused.text))
+        return Granted(session, token, policy.banner)
+
+
+def _challenge_form(action: str, error: str | None) -> AuthForm:
+    return AuthForm(
+        auth_id="challenge",
+        title="Login",
+        message="Enter the code of your authenticator.",
+        error=error,
+        fields=(FormField("answer", "Code:", "password"),),
+        action=action,
+    )
+
+
+def _username_of(group: TunnelGroup, caller: Caller) -> str | None:
+    """The user that a good client certificate names in this group; None without one."""
+    certificate = caller.certificate
+    if certificate is None or certificate.error is not None:
+        return None
+    return next(
+        (
+            certificate.subject[name]
+            for name in group.username_from_certificate
+            if name in certificate.subject
+        ),
+        None,
+    )
+
+
+def _client_os(user_agent: str) -> str:
+    """The platform that a genuine client names: `AnyConnect Windows 4.10.07061` is `Windows`."""
+    words = user_agent.split()
+    return next((word for word in words if word in ("Windows", "Linux", "Darwin", "Mac", "Android")), "")

@@ -1,0 +1,158 @@
+"""The VPN port's TCP side: listen, accept, admit, and hand each connection its first speaker.
+
+An accepted socket becomes a `Connection` in the dispatcher; after the TLS handshake an `HttpExchange` speaks
+on it. Unauthenticated connections are counted per address, so that one peer cannot hold them all; tunnels are
+not counted.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+import structlog
+import trio
+from OpenSSL import SSL
+
+from asa_emu.serve.asgi import READ_LIMIT
+from asa_emu.serve.connection import Connection
+from asa_emu.serve.gateway import Gateway
+from asa_emu.serve.https import HttpExchange, Site
+from asa_emu.serve.tunnels import CstpTunnel
+from asa_emu.session.model import Peer
+
+BACKLOG = 4096  # a reconnect storm arrives at once
+MAX_UNAUTHENTICATED = 1024  # connections per address
+_ACCEPTS = 16  # per turn of the dispatcher
+
+_PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 39\r\n\r\n"
+)
+_PLAIN_HTTP += b"This port speaks HTTPS. Use https://.\r\n"
+
+log = structlog.get_logger(__name__)
+
+
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """A listening, non-blocking TCP socket; `::` takes IPv4 too. Raises `OSError` when it cannot be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def shown_address(ip: str) -> str:
+    """An address as people write it: IPv4 that came in over a dual-stack socket is IPv4."""
+    return ip.removeprefix("::ffff:") if "." in ip else ip
+
+
+class HttpsEndpoint:
+    """One listening socket of the VPN port; the dispatcher calls it as a handler."""
+
+    def __init__(self, gateway: Gateway, listener: socket.socket, context: SSL.Context, site: Site) -> None:
+        self.gateway = gateway
+        self.dispatcher = gateway.dispatcher
+        self.limits = gateway.limits
+        self.context = context
+        self._listener = listener
+        self._site = site
+        self._connections: set[Connection] = set()
+        self._unauthenticated: Counter[str] = Counter()
+        self._closed_one = trio.Event()
+
+    def fileno(self) -> int:
+        """The listener's descriptor."""
+        return self._listener.fileno()
+
+    def run_now(self) -> float:
+        """Run time in seconds."""
+        return self.gateway.run_now()
+
+    def readable(self) -> None:
+        """Accept some of those who wait."""
+        for _ in range(_ACCEPTS):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # out of descriptors, or the peer gave up before we looked
+                log.warning("https.accept_failed", error=error.strerror)
+                return
+            self._admit(sock, Peer(shown_address(address[0]), address[1]))
+
+    def _admit(self, sock: socket.socket, peer: Peer) -> None:
+        if self._unauthenticated[peer.ip] >= MAX_UNAUTHENTICATED:
+            log.warning("https.too_many_connections", peer=peer.ip, limit=MAX_UNAUTHENTICATED)
+            sock.close()
+            return
+        sock.setblocking(False)
+        connection = Connection(self, sock, peer, sock.getsockname()[1])
+        self._connections.add(connection)
+        self._unauthenticated[peer.ip] += 1
+        self.dispatcher.add(connection)
+        self.gateway.limit(connection)
+
+    def writable(self) -> None:
+        """A listener never writes."""
+
+    def abort(self) -> None:
+        """An error while accepting concerns one peer, not the listener."""
+
+    def handshaken(self, connection: Connection) -> None:
+        """TLS is up: the connection speaks HTTP, and its first request has a limit."""
+        connection.speaker = HttpExchange(self._site, connection)
+        connection.set_deadline(self.run_now() + READ_LIMIT)
+
+    def handshake_failed(self, connection: Connection, reason: str) -> None:
+        """Say why in the log, and to a peer that spoke plain HTTP, in its own language."""
+        log.info("tls.handshake_failed", peer=connection.peer.ip, reason=reason)
+        if "http request" in reason:
+            try:
+                connection.sock.send(_PLAIN_HTTP)
+            except OSError:
+                pass  # it was a courtesy
+
+    def authenticated(self, connection: Connection) -> None:
+        """It carries a tunnel now, and does not count as a stranger any more."""
+        if not connection.authenticated:
+            connection.authenticated = True
+            self._release(connection.peer.ip)
+
+    def _release(self, ip: str) -> None:
+        self._unauthenticated[ip] -= 1
+        if not self._unauthenticated[ip]:
+            del self._unauthenticated[ip]
+
+    def forget(self, connection: Connection) -> None:
+        """It is about to close its socket."""
+        self.dispatcher.remove(connection)
+        self.limits.discard(connection)
+        self._connections.discard(connection)
+        self._closed_one.set()
+        if not connection.authenticated:
+            connection.authenticated = True
+            self._release(connection.peer.ip)
+
+    async def tunnels_closed(self) -> None:
+        """Wait until no connection carries a tunnel any more."""
+        while any(isinstance(c.speaker, CstpTunnel) for c in self._connections):
+            self._closed_one = trio.Event()
+            await self._closed_one.wait()
+
+    def close(self) -> None:
+        """Close the listener and every connection, without a word."""
+        self.dispatcher.remove(self)
+        self._listener.close()
+        for connection in list(self._connections):
+            connection.drop("shutting down")

@@ -1,0 +1,347 @@
+"""HTTP on the VPN port: h11 for every byte, and which request is whose.
+
+    POST with an XML body        -> the login's documents, recognised by the body and not by any header
+    POST of a web form, GET      -> the login in its legacy dress
+    CONNECT /CSCOSSLC/tunnel     -> the tunnel; the exchange hands its connection over
+    anything else                -> 404
+
+One exchange serves one connection, request after request. What it refuses it answers, and then the rest of
+what the peer sends is drained briefly, since a reset would eat the answer. Limits: head 32 KiB (431), body 64
+KiB (413), each within 30 s however slowly it trickles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import h11
+import structlog
+
+from asa_emu.headend.connect import Grant, Refusal, connect
+from asa_emu.headend.headend import Caller, ClientCertificate
+from asa_emu.headend.login import Answer, Ask, Granted, Login
+from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT
+from asa_emu.serve.tunnels import CstpTunnel
+from asa_emu.session.db import Gone
+from asa_emu.wire.auth_xml import (
+    auth_complete,
+    auth_request,
+    legacy_form,
+    legacy_success,
+    parse_client_document_untrusted,
+    parse_legacy_reply_untrusted,
+    recognise_xml,
+)
+from asa_emu.wire.compression import make_codec
+from asa_emu.wire.errors import HeaderError, XmlError
+from asa_emu.wire.headers import parse_connect_request_untrusted
+
+if TYPE_CHECKING:
+    from asa_emu.serve.connection import Connection
+    from asa_emu.serve.gateway import Gateway
+
+IDLE_LIMIT = 300.0  # seconds between two requests; a person types a password in between
+TUNNEL_PATHS = frozenset({"/CSCOSSLC/tunnel", "/CscoSslTunnel"})
+LEGACY_ACTION = "/+webvpn+/index.html"
+_END = h11.EndOfMessage()
+_COMMON = [
+    (b"Cache-Control", b"no-store"),
+    (b"Pragma", b"no-cache"),
+    (b"X-Transcend-Version", b"1"),
+]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Site:
+    """What the exchanges of one VPN port share."""
+
+    gateway: Gateway
+    login: Login
+    certificate_sha1: str
+    """Of the server's own certificate, hex, as `server-cert-hash`."""
+
+
+class HttpExchange:
+    """The speaker of a connection until CONNECT."""
+
+    __slots__ = ("_body", "_connection", "_http", "_request", "_site")
+
+    def __init__(self, site: Site, connection: Connection) -> None:
+        self._site = site
+        self._connection = connection
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+
+    def receive(self, buffer: bytearray, end: int) -> int:
+        """Take all of it; what follows a CONNECT that succeeds is given back for the tunnel."""
+        http = self._http
+        connection = self._connection
+        if self._request is None and http.their_state is h11.IDLE and not http.trailing_data[0]:
+            connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
+        http.receive_data(bytes(memoryview(buffer)[:end]))
+        try:
+            while connection.speaker is self:
+                event = http.next_event()
+                if event is h11.NEED_DATA or event is h11.PAUSED:
+                    break
+                if isinstance(event, h11.Request):
+                    self._request = event
+                    connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
+                    if http.they_are_waiting_for_100_continue:
+                        connection.write(
+                            http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+                        )
+                elif isinstance(event, h11.Data):
+                    self._body += event.data
+                    if len(self._body) > MAX_BODY:
+                        self._refuse(413, f"a body of at most {MAX_BODY} bytes is taken")
+                elif isinstance(event, h11.EndOfMessage):
+                    self._dispatch()
+                else:
+                    connection.finish()
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, str(error))
+        if connection.speaker is self or connection.speaker is None:
+            return end
+        return end - len(http.trailing_data[0])
+
+    def drained(self) -> None:
+        """The next request will come when it comes."""
+
+    def lost(self, reason: str) -> None:
+        """The login's state is in the documents, not in the connection."""
+
+    def _dispatch(self) -> None:
+        request, body = self._request, bytes(self._body)
+        assert request is not None  # h11 gives a request before its end
+        self._request = None
+        self._body.clear()
+        target = request.target.decode("ascii", "replace")
+        try:
+            if request.method == b"CONNECT":
+                self._connect(request, target)
+            elif request.method == b"POST":
+                self._post(request, target, body)
+            elif request.method in (b"GET", b"HEAD"):
+                self._get(request, target)
+            else:
+                self._refuse(405, "method not allowed")
+        except (XmlError, HeaderError) as error:
+            self._refuse(400, str(error))
+        if self._connection.speaker is self:
+            self._next_cycle()
+
+    def _next_cycle(self) -> None:
+        http = self._http
+        if http.our_state is h11.DONE and http.their_state is h11.DONE:
+            http.start_next_cycle()
+            self._connection.set_deadline(self._site.gateway.run_now() + IDLE_LIMIT)
+        else:
+            self._connection.finish()
+
+    # logging in
+
+    def _post(self, request: h11.Request, target: str, body: bytes) -> None:
+        site = self._site
+        caller = self._caller(request)
+        now = site.gateway.now()
+        cookies = _cookies(request)
+        if recognise_xml(body):
+            document = parse_client_document_untrusted(body)
+            answer = site.login.document(document, _path(target), cookies.get("webvpncontext"), caller, now)
+            self._answer_xml(answer)
+        else:
+            fields = parse_legacy_reply_untrusted(body)
+            answer = site.login.legacy_reply(fields, _path(target), cookies.get("webvpncontext"), caller, now)
+            self._answer_legacy(answer)
+        site.gateway.after_batch()
+
+    def _get(self, request: h11.Request, target: str) -> None:
+        path = _path(target)
+        if not self._site.login.serves(path):
+            self._refuse(404, "not found", close=False)
+            return
+        answer = self._site.login.legacy_form(path, self._caller(request), self._site.gateway.now())
+        self._answer_legacy(answer, head_only=request.method == b"HEAD")
+
+    def _answer_xml(self, answer: Answer) -> None:
+        site = self._site
+        headers = [*_COMMON, (b"X-Aggregate-Auth", b"1"), (b"Content-Type", b"text/xml; charset=utf-8")]
+        if isinstance(answer, Granted):
+            body = auth_complete(
+                answer.token,
+                session_id=str(answer.session.index),
+                banner=answer.banner,
+                cert_sha1=site.certificate_sha1,
+            )
+            self._respond(200, [*headers, *self._session_cookies(answer)], body)
+        elif isinstance(answer, Ask):
+            self._respond(
+                200, [*headers, *_context_cookie(answer)], auth_request(answer.form, opaque=answer.opaque)
+            )
+        else:
+            self._refuse(answer.status, answer.reason, close=answer.status >= 400)
+
+    def _answer_legacy(self, answer: Answer, *, head_only: bool = False) -> None:
+        headers = [*_COMMON, (b"Content-Type", b"text/xml; charset=utf-8")]
+        if isinstance(answer, Granted):
+            self._respond(200, [*headers, *self._session_cookies(answer)], legacy_success(answer.banner))
+        elif isinstance(answer, Ask):
+            body = legacy_form(answer.form)
+            self._respond(200, [*headers, *_context_cookie(answer)], body, head_only=head_only)
+        else:
+            self._refuse(answer.status, answer.reason)
+
+    def _session_cookies(self, answer: Granted) -> list[tuple[bytes, bytes]]:
+        details = f"bu:/&p:t&iu:1/&sh:{self._site.certificate_sha1}"
+        return [
+            (
+                b"Set-Cookie",
+                b"webvpncontext=; expires=Thu, 01 Jan 1970 22:00:00 GMT; path=/; secure; HttpOnly",
+            ),
+            (b"Set-Cookie", f"webvpn={answer.token}; path=/; secure; HttpOnly".encode()),
+            (b"Set-Cookie", f"webvpnc={details}; path=/; secure".encode()),
+        ]
+
+    # the tunnel
+
+    def _connect(self, request: h11.Request, target: str) -> None:
+        site = self._site
+        connection = self._connection
+        if target not in TUNNEL_PATHS:
+            self._refuse(404, "not found")
+            return
+        gateway = site.gateway
+        wanted = parse_connect_request_untrusted(list(request.headers.raw_items()))
+        now = gateway.now()
+        port = gateway.dtls.port if gateway.dtls is not None else None
+        outcome = connect(
+            gateway.headend, wanted, self._caller(request), connection.engine.exporter, port, now
+        )
+        if isinstance(outcome, Refusal):
+            log.info("connect.refused", peer=connection.peer.ip, status=outcome.status, reason=outcome.reason)
+            self._refuse(outcome.status, outcome.reason)
+            return
+        self._open_tunnel(outcome, now)
+
+    def _open_tunnel(self, grant: Grant, now: float) -> None:
+        gateway = self._site.gateway
+        connection = self._connection
+        session = grant.session
+        link = gateway.link_for(session, grant.mtu)
+        if link.dtls is not None:
+            # a new CONNECT brings a new DTLS id: the former tunnel is over (S64b)
+            gateway.close_dtls(link, now)
+        codecs = (make_codec(grant.compression), make_codec(grant.compression)) if grant.compression else None
+        tunnel = CstpTunnel(link, connection, codecs)
+        response = h11.Response(status_code=200, reason=b"CONNECTED", headers=grant.answer.render())
+        connection.write_long(self._http.send(response) or b"")
+        try:
+            tunnel.tunnel = gateway.headend.db.open_ssl(session, grant.facts, tunnel, now)
+        except Gone:
+            connection.finish()
+            return
+        if grant.dtls is not None and gateway.dtls is not None:
+            gateway.dtls.offer(link, grant.dtls)
+        link.cstp = tunnel
+        link.point_to_newest()
+        connection.speaker = tunnel
+        connection.set_deadline(math.inf)
+        connection.endpoint.authenticated(connection)
+        gateway.after_batch()
+
+    # answers
+
+    def _respond(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, head_only: bool = False
+    ) -> None:
+        response = h11.Response(
+            status_code=status, headers=[*headers, (b"Content-Length", str(len(body)).encode())]
+        )
+        parts = [self._http.send(response) or b""]
+        if body and not head_only:
+            parts.append(self._http.send(h11.Data(data=body)) or b"")
+        parts.append(self._http.send(_END) or b"")
+        self._connection.write_long(b"".join(parts))
+
+    def _refuse(self, status: int, reason: str, *, close: bool = True) -> None:
+        """Answer with an error, in words, and unless told otherwise end the connection."""
+        http = self._http
+        if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = f"{reason}\n".encode()
+            headers = [
+                *_COMMON,
+                (b"Content-Type", b"text/plain; charset=utf-8"),
+                (b"X-Reason", _header_text(reason)),
+            ]
+            if close:
+                headers.append((b"Connection", b"close"))
+            self._respond(status, headers, body)
+        if close:
+            self._connection.finish()
+
+    def _caller(self, request: h11.Request) -> Caller:
+        connection = self._connection
+        engine = connection.engine
+        host = agent = ""
+        for name, value in request.headers:
+            if name == b"host":
+                host = value.decode("ascii", "replace")
+            elif name == b"user-agent":
+                agent = value.decode("latin-1")
+        return Caller(
+            peer=connection.peer,
+            local_port=connection.local_port,
+            host=host,
+            user_agent=agent,
+            tls_version=engine.version,
+            cipher=engine.cipher_name,
+            certificate=_client_certificate(connection) if self._site.login.wants_certificates else None,
+        )
+
+
+def _client_certificate(connection: Connection) -> ClientCertificate | None:
+    certificate = connection.engine.peer_certificate
+    if certificate is None:
+        return None
+    subject: dict[str, str] = {}
+    for attribute in certificate.subject:
+        name = attribute.rfc4514_attribute_name
+        subject.setdefault(name, str(attribute.value))
+    return ClientCertificate(subject, connection.engine.chain_error)
+
+
+def _context_cookie(answer: Ask) -> list[tuple[bytes, bytes]]:
+    handle = answer.opaque.handle if answer.opaque is not None else ""
+    if not handle:
+        return []
+    return [(b"Set-Cookie", f"webvpncontext={handle}; path=/; secure; HttpOnly".encode())]
+
+
+def _cookies(request: h11.Request) -> dict[str, str]:
+    cookies: dict[str, str] = {}
+    for name, value in request.headers:
+        if name == b"cookie":
+            for part in value.decode("latin-1").split(";"):
+                key, equals, text = part.strip().partition("=")
+                if equals:
+                    cookies.setdefault(key, text)
+    return cookies
+
+
+def _path(target: str) -> str:
+    """The path of a request target, in origin or absolute form, without query."""
+    try:
+        return urlsplit(target).path or "/"
+    except ValueError:
+        return "/"
+
+
+def _header_text(text: str) -> bytes:
+    return " ".join(text.encode("ascii", "replace").decode().split()).encode()

@@ -1,0 +1,253 @@
+"""The management API: what a test or a person asks a running headend, as JSON over HTTP with a bearer token.
+
+    GET  /readyz          200 once it accepts connections; the one route without a token
+    GET  /v1/sessions     every session with its tunnels and counters
+    POST /v1/logoff       {"name": "walter"} … -> {"logged_off": 1}
+    POST /v1/clock        {"advance": 1800} or {"rate": 60} -> the time line
+    GET  /v1/events       server-sent events, one for each state change from now on
+
+Every answer is about one instant of emulated time. An error says what was expected, in `error`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Any
+
+import trio
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from asa_emu.serve.gateway import Gateway
+from asa_emu.session.events import SessionEvent
+from asa_emu.session.model import Session, Tunnel, TunnelKind
+from asa_emu.session.selection import Logoff
+
+QUEUED_EVENTS = 10_000  # per listener; one that does not read loses the oldest view, not our memory
+PING_INTERVAL = 15.0  # seconds of run time between comments on a quiet event stream
+_SECRETS = frozenset({"token_digest", "policy"})
+
+_KINDS = {
+    TunnelKind.PARENT: "parent",
+    TunnelKind.CLIENTLESS: "clientless",
+    TunnelKind.SSL: "ssl",
+    TunnelKind.DTLS: "dtls",
+}
+
+
+class LogoffBody(BaseModel):
+    """Exactly one selector."""
+
+    model_config = ConfigDict(extra="forbid")
+    index: int | None = None
+    name: str | None = None
+    ipaddress: str | None = None
+    protocol: str | None = None
+    tunnel_group: str | None = None
+    inactive: bool | None = None
+    all: bool | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> LogoffBody:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError(
+                "give exactly one of index, name, ipaddress, protocol, tunnel_group, inactive, all"
+            )
+        return self
+
+    def selector(self) -> Logoff | None:
+        """The database's selector; None for `false`, which selects nothing."""
+        if self.all is not None:
+            return Logoff("all") if self.all else None
+        if self.inactive is not None:
+            return Logoff("inactive") if self.inactive else None
+        if self.index is not None:
+            return Logoff("index", self.index)
+        if self.name is not None:
+            return Logoff("name", self.name)
+        if self.ipaddress is not None:
+            return Logoff("ipaddress", self.ipaddress)
+        if self.protocol is not None:
+            return Logoff("protocol", self.protocol)
+        return Logoff("tunnel_group", self.tunnel_group)
+
+
+class ClockBody(BaseModel):
+    """A jump ahead, in seconds, or a new rate, or both: the jump comes first."""
+
+    model_config = ConfigDict(extra="forbid")
+    advance: Annotated[float, Field(ge=0, le=10 * 365 * 86400)] | None = None
+    rate: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> ClockBody:
+        if self.advance is None and self.rate is None:
+            raise ValueError("give advance (seconds), rate (emulated seconds per second), or both")
+        return self
+
+
+class Management:
+    """The routes, over one gateway."""
+
+    def __init__(self, gateway: Gateway, token: str) -> None:
+        self._gateway = gateway
+        self._token = token.encode()
+
+    def application(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/readyz", self._ready),
+                Route("/v1/sessions", self._guard(self._sessions)),
+                Route("/v1/logoff", self._guard(self._logoff), methods=["POST"]),
+                Route("/v1/clock", self._guard(self._clock), methods=["POST"]),
+                Route("/v1/events", self._guard(self._events)),
+            ]
+        )
+
+    def _guard(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            given = request.headers.get("authorization", "").encode("latin-1", "replace")
+            if not hmac.compare_digest(given, b"Bearer " + self._token):
+                return _error(401, "send Authorization: Bearer with the manage_token of the ready file")
+            try:
+                return await endpoint(request)
+            except ValidationError as error:
+                return _error(422, "; ".join(_problem(detail) for detail in error.errors()))
+
+        return guarded
+
+    async def _ready(self, _request: Request) -> Response:
+        return JSONResponse({"ready": True})
+
+    async def _sessions(self, _request: Request) -> Response:
+        now = self._gateway.now()
+        return JSONResponse([session_row(s, now) for s in self._gateway.headend.db.sessions()])
+
+    async def _logoff(self, request: Request) -> Response:
+        body = LogoffBody.model_validate_json(await request.body() or b"{}")
+        selector = body.selector()
+        count = 0
+        if selector is not None:
+            count = self._gateway.headend.db.logoff(selector, self._gateway.now())
+            self._gateway.after_batch()
+        return JSONResponse({"logged_off": count})
+
+    async def _clock(self, request: Request) -> Response:
+        body = ClockBody.model_validate_json(await request.body() or b"{}")
+        gateway = self._gateway
+        if body.advance is not None:
+            gateway.timeline.advance(body.advance, gateway.run_now())
+        if body.rate is not None:
+            gateway.timeline.set_rate(body.rate, gateway.run_now())
+        gateway.expire()
+        gateway.wake()
+        return JSONResponse({"now": iso_time(gateway.now()), "rate": gateway.timeline.rate})
+
+    async def _events(self, _request: Request) -> Response:
+        send, receive = trio.open_memory_channel[bytes](QUEUED_EVENTS)
+
+        def enqueue(event: SessionEvent) -> None:
+            try:
+                send.send_nowait(event_record(event))
+            except trio.WouldBlock:
+                pass  # this listener does not read
+
+        unsubscribe = self._gateway.headend.db.subscribe(enqueue)
+
+        async def stream() -> AsyncIterator[bytes]:
+            try:
+                yield b": listening\n\n"
+                while True:
+                    record = b": ping\n\n"
+                    with trio.move_on_after(PING_INTERVAL):
+                        record = await receive.receive()
+                    yield record
+            finally:
+                unsubscribe()
+
+        return StreamingResponse(
+            stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+
+def session_row(session: Session, now: float) -> dict[str, Any]:
+    """A session as `/v1/sessions` shows it; durations are seconds."""
+    return {
+        "index": session.index,
+        "user": session.username,
+        "group_policy": session.group_policy,
+        "tunnel_group": session.tunnel_group,
+        "assigned_ip": session.ip4,
+        "assigned_ip6": session.ip6,
+        "public_ip": session.public_ip,
+        "state": "inactive" if session.inactive else "active",
+        "tunnels": [_tunnel_row(tunnel, now) for tunnel in session.tunnels],
+        "login_time": iso_time(session.login_at),
+        "duration": round(session.duration(now), 3),
+        "inactivity": round(session.inactivity(now), 3),
+        **session.totals._asdict(),
+    }
+
+
+def _tunnel_row(tunnel: Tunnel, now: float) -> dict[str, Any]:
+    left = tunnel.idle_left(now)
+    return {
+        "id": tunnel.id,
+        "kind": _KINDS[tunnel.kind],
+        "protocol": tunnel.facts.protocol,
+        "cipher": tunnel.facts.ciphersuite,
+        "src_port": tunnel.facts.peer.port,
+        "idle_left": None if math.isinf(left) else round(left, 3),
+        **tunnel.counters._asdict(),
+    }
+
+
+def event_record(event: SessionEvent) -> bytes:
+    """One server-sent event: its name, and its facts as JSON with the name repeated in `event`."""
+    name = type(event).__name__
+    facts = {
+        "event": name,
+        **{f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in _SECRETS},
+    }
+    tunnel = getattr(event, "tunnel", None)
+    if isinstance(tunnel, str):
+        facts["tunnel"] = tunnel
+    return f"event: {name}\ndata: {json.dumps(facts)}\n\n".encode()
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, float) and math.isinf(value):
+        return None
+    return value
+
+
+def iso_time(at: float) -> str:
+    """An instant of emulated time in ISO 8601, UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _error(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status_code=status)
+
+
+def _problem(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
