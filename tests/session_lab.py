@@ -1,12 +1,11 @@
-"""What the tests of the session database share: a database that remembers what it told, and short verbs for
-it.
-"""
+"""What the tests of the session database share: one that remembers what it told, and short verbs for it."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import Any, TypeVar
 
+from asa_emu.config import LANDING_GROUP, Policy, built_in_config, effective_policy
 from asa_emu.session import (
     AddressPool,
     AddressPools,
@@ -20,9 +19,6 @@ from asa_emu.session import (
 )
 from asa_emu.wire.liveness import Action
 
-if TYPE_CHECKING:
-    from asa_emu.config.policy import Policy
-
 EventT = TypeVar("EventT", bound=SessionEvent)
 
 HOME = "198.51.100.7"
@@ -30,27 +26,24 @@ CAFE = "203.0.113.9"
 MINUTE = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyStub:
-    group_policy: str = "staff"
-    simultaneous_logins: int = 3
-    idle_timeout: float | None = 30 * MINUTE
-    idle_alert_interval: float | None = None
-    session_timeout: float | None = None
-    session_alert_interval: float | None = None
-    disconnected_timeout: float | None = None
-    address_pools: tuple[str, ...] = ("inside",)
-    ipv6_address_pools: tuple[str, ...] = ("inside6",)
-    framed_ip: str | None = None
-    framed_netmask: str | None = None
-    dpd_gateway: float | None = None
-    dpd_gateway_retries: int = 3
-    keepalive: float | None = None
+BASE = replace(
+    effective_policy(built_in_config(), None, LANDING_GROUP),
+    group_policy="staff",
+    idle_timeout=30 * MINUTE,
+    idle_alert_interval=None,
+    session_timeout=None,
+    session_alert_interval=None,
+    disconnected_timeout=None,
+    address_pools=("inside",),
+    ipv6_address_pools=("inside6",),
+    dpd_gateway=None,
+    keepalive=None,
+)
 
 
-def policy(**settings: object) -> "Policy":
-    """A policy for tests: idle timeout 30 minutes, no other timer unless named."""
-    return cast("Policy", PolicyStub(**settings))  # type: ignore[arg-type]
+def policy(**settings: Any) -> Policy:
+    """A policy with an idle timeout of 30 minutes, and no other timer unless named."""
+    return replace(BASE, **settings)
 
 
 def pool(name: str, first: str, last: str, prefixlen: int) -> AddressPool:
@@ -110,7 +103,7 @@ class Lab:
         tunnel_group: str = "Staff",
         clientless: bool = False,
         ip: str = HOME,
-        **settings: object,
+        **settings: Any,
     ) -> Session:
         """A user logs in, under a policy with these settings."""
         self._tokens += 1
@@ -133,9 +126,9 @@ class Lab:
         """A DTLS tunnel, whose link is the text `dtls N`."""
         return self.db.open_dtls(session, facts(ip, port), f"dtls {session.next_number}", now)
 
-    def connected(self, username: str = "walter", *, now: float, **settings: object) -> Session:
+    def connected(self, username: str = "walter", *, now: float, **settings: Any) -> Session:
         """A user logs in and brings up SSL and DTLS, all at one instant."""
-        session = self.login(username, now=now, **settings)  # type: ignore[arg-type]
+        session = self.login(username, now=now, **settings)
         self.ssl(session, now=now)
         self.dtls(session, now=now)
         return session

@@ -20,8 +20,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from asa_emu.config.model import DEFAULT_CAPACITY
+from asa_emu.config.policy import Policy
 from asa_emu.session.events import (
     AddressAssigned,
     AddressReleased,
@@ -52,11 +54,6 @@ from asa_emu.session.table import SessionTable, digest_of
 from asa_emu.wire.agenda import Agenda
 from asa_emu.wire.frames import DisconnectCode
 from asa_emu.wire.liveness import Action, Liveness, LivenessTimers
-
-if TYPE_CHECKING:
-    from asa_emu.config.policy import Policy
-
-DEFAULT_CAPACITY = 20_000
 
 EventT = TypeVar("EventT", bound=SessionEvent)
 
@@ -120,7 +117,7 @@ class SessionDb(SessionTable):
         token: str,
         username: str,
         tunnel_group: str,
-        policy: "Policy",
+        policy: Policy,
         facts: TunnelFacts,
         clientless: bool = False,
         now: float,
@@ -169,12 +166,9 @@ class SessionDb(SessionTable):
         self._require(session)
         held = session.addresses
         if want_ip4 and held.ip4 is None:
-            held = self._with_ip4(session, held)
+            held = self._with_ip4(session.policy, held)
         if want_ip6 and held.ip6 is None:
-            taken = self.pools.take(session.policy.ipv6_address_pools, 6)
-            if taken is not None:
-                ip6, pool = taken
-                held = replace(held, ip6=ip6, ip6_prefixlen=pool.prefixlen, ip6_pool=pool.name)
+            held = self._with_ip6(session.policy, held)
         if not held.held:
             raise PoolExhausted("no address: no pool for what the client wants, or no address free in it")
         if held != session.addresses:
@@ -246,6 +240,9 @@ class SessionDb(SessionTable):
         first = not session.had_dtls
         session.had_dtls = True
         tunnel = session.dtls = self._up(session, TunnelKind.DTLS, facts, link, now, first, replaced)
+        if replaced is not None:
+            # A handshake is no use: a client that only renews its keys must still idle out.
+            tunnel.last_use_at = replaced.last_use_at
         self._agenda.touch(session)
         self._deliver()
         return tunnel
@@ -368,7 +365,7 @@ class SessionDb(SessionTable):
         if session.ended:
             raise Gone(f"{session!r}")
 
-    def _preempted(self, username: str, policy: "Policy") -> list[Session]:
+    def _preempted(self, username: str, policy: Policy) -> list[Session]:
         limit = policy.simultaneous_logins
         if limit < 1:
             raise Refused(Refusal.FORBIDDEN, "login denied: the group policy allows no simultaneous logins")
@@ -378,8 +375,7 @@ class SessionDb(SessionTable):
         # sorted() is stable and they are in order of login, so equals come oldest first.
         return sorted(mine, key=lambda session: session.last_use_at)[: len(mine) - limit + 1]
 
-    def _with_ip4(self, session: Session, held: Addresses) -> Addresses:
-        policy = session.policy
+    def _with_ip4(self, policy: Policy, held: Addresses) -> Addresses:
         if policy.framed_ip is not None:
             framed = str(policy.framed_ip)
             if not self.pools.hold(framed):
@@ -393,6 +389,16 @@ class SessionDb(SessionTable):
             raise PoolExhausted(f"no IPv4 address free in {', '.join(policy.address_pools)}")
         address, pool = taken
         return replace(held, ip4=address, ip4_netmask=pool.netmask, ip4_pool=pool.name)
+
+    def _with_ip6(self, policy: Policy, held: Addresses) -> Addresses:
+        framed = policy.framed_ip6
+        if framed is not None and self.pools.hold(str(framed.ip)):
+            return replace(held, ip6=str(framed.ip), ip6_prefixlen=framed.network.prefixlen)
+        taken = None if framed is not None else self.pools.take(policy.ipv6_address_pools, 6)
+        if taken is None:
+            return held
+        address, pool = taken
+        return replace(held, ip6=address, ip6_prefixlen=pool.prefixlen, ip6_pool=pool.name)
 
     def _up(
         self,

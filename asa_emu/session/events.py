@@ -9,8 +9,8 @@ digest by which a replica can recognise it.
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
+from asa_emu.config.policy import Policy
 from asa_emu.session.model import (
     Addresses,
     Counters,
@@ -20,9 +20,6 @@ from asa_emu.session.model import (
     TunnelFacts,
     TunnelKind,
 )
-
-if TYPE_CHECKING:
-    from asa_emu.config.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +40,7 @@ class SessionCreated(SessionEvent):
     """A login was completed; the parent, number 1, is up."""
 
     token_digest: bytes = field(repr=False)
-    policy: "Policy" = field(repr=False)
+    policy: Policy = field(repr=False)
     kind: TunnelKind
     facts: TunnelFacts
 

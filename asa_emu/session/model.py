@@ -13,12 +13,10 @@ and `.last_sent_at`. None of that needs a call, because traffic moves deadlines 
 import math
 from dataclasses import InitVar, dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from asa_emu.config.policy import Policy
 from asa_emu.wire.liveness import Liveness
-
-if TYPE_CHECKING:
-    from asa_emu.config.policy import Policy
 
 
 class TunnelKind(Enum):
@@ -183,7 +181,7 @@ class Tunnel:
         )
 
     def idle_left(self, now: float) -> float:
-        """Seconds until its idle timer runs out, at least 0; inf without a timer.
+        """Seconds until its idle timer runs out, at least 0.
 
         A parent's timer runs while SSL or DTLS are up too, but ends nothing then; while the session is
         inactive it is the disconnected timeout (S91, S92).
@@ -207,7 +205,7 @@ class Session:
     token_digest: bytes
     username: str
     tunnel_group: str
-    policy: "Policy"
+    policy: Policy
     kind: InitVar[TunnelKind]
     facts: InitVar[TunnelFacts]
     login_at: float
@@ -297,8 +295,8 @@ class Session:
 
     @property
     def idle_timeout(self) -> float:
-        """Seconds that a tunnel may be without data; inf when the policy has no limit at all."""
-        return math.inf if self.policy.idle_timeout is None else self.policy.idle_timeout
+        """Seconds that a tunnel may be without data."""
+        return self.policy.idle_timeout
 
     @property
     def disconnected_timeout(self) -> float:

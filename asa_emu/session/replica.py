@@ -6,8 +6,8 @@ tunnels, the stamps. A replica that applies the events of a database from the fi
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from asa_emu.config.policy import Policy
 from asa_emu.session.events import (
     AddressAssigned,
     SessionCreated,
@@ -31,9 +31,6 @@ from asa_emu.session.model import (
     TunnelKind,
 )
 
-if TYPE_CHECKING:
-    from asa_emu.config.policy import Policy
-
 
 @dataclass(frozen=True, slots=True)
 class TunnelRow:
@@ -52,7 +49,7 @@ class Row:
     token_digest: bytes = field(repr=False)
     username: str
     tunnel_group: str
-    policy: "Policy" = field(repr=False)
+    policy: Policy = field(repr=False)
     login_at: float
     public_ip: str
     parent: TunnelRow

@@ -1,6 +1,7 @@
 """Any order of logins, tunnels, losses, resumes, log-offs and time keeps the session database honest."""
 
 from collections import Counter
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -77,7 +78,7 @@ class VpnSessiondb(RuleBasedStateMachine):
         self.db.quirks = quirks
 
     @rule(user=st.sampled_from(list(LIMITS)), clientless=st.booleans(), timers=timers)
-    def login(self, user: str, clientless: bool, timers: dict[str, object]) -> None:
+    def login(self, user: str, clientless: bool, timers: dict[str, Any]) -> None:
         token = f"token {len(self.tokens)}"
         before = list(self.db.sessions())
         pools = ("more", "inside") if len(self.tokens) % 2 else ("inside",)
@@ -105,7 +106,7 @@ class VpnSessiondb(RuleBasedStateMachine):
         """Any tunnel there ever was, the newest with preference."""
         return data.draw(st.sampled_from(self.tunnels[-3:]) | st.sampled_from(self.tunnels))
 
-    @precondition(lambda self: len(self.db))
+    @precondition(lambda self: len(self.db) > 0)
     @rule(data=st.data(), peer=peers, want_ip6=st.booleans(), with_dtls=st.booleans())
     def connect(self, data: st.DataObject, peer: Peer, want_ip6: bool, with_dtls: bool) -> None:
         session = self.draw_live(data)

@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from ipaddress import IPv4Address, IPv6Interface
+from typing import Any
 
 import pytest
 
@@ -397,14 +399,27 @@ def test_an_ipv6_only_policy_serves_a_client_that_wants_both() -> None:
 
 def test_a_framed_address_goes_before_any_pool_and_belongs_to_one_session() -> None:
     lab = Lab()
-    framed = {"framed_ip": "192.168.1.5", "framed_netmask": "255.255.255.0"}
-    session = lab.login(now=0, **framed)  # type: ignore[arg-type]
+    framed: dict[str, Any] = {
+        "framed_ip": IPv4Address("192.168.1.5"),
+        "framed_netmask": IPv4Address("255.255.255.0"),
+    }
+    session = lab.login(now=0, **framed)
     held = lab.db.assign_addresses(session, True, False, 0)
     assert (held.ip4, held.ip4_netmask, held.ip4_pool) == ("192.168.1.5", "255.255.255.0", None)
-    second = lab.login(now=1, **framed)  # type: ignore[arg-type]
+    second = lab.login(now=1, **framed)
     with pytest.raises(PoolExhausted, match=r"192\.168\.1\.5 is in use"):
         lab.db.assign_addresses(second, True, False, 1)
     assert [lab.connected(f"user{n}", now=2).ip4 for n in range(2)] == ["192.168.1.4", "192.168.1.6"]
+
+
+def test_a_framed_ipv6_address_goes_before_any_pool_too() -> None:
+    lab = Lab()
+    framed = IPv6Interface("2001:db8::5/48")
+    held = lab.db.assign_addresses(lab.login(now=0, framed_ip6=framed), False, True, 0)
+    assert (held.ip6, held.ip6_prefixlen, held.ip6_pool) == ("2001:db8::5", 48, None)
+    second = lab.login(now=0, framed_ip6=framed)
+    assert lab.db.assign_addresses(second, True, True, 0).held == ("192.168.1.4",)
+    assert [lab.connected("user", now=2).ip6 for _ in range(2)] == ["2001:db8::4", "2001:db8::6"]
 
 
 @pytest.mark.statement("S97")

@@ -1,7 +1,5 @@
 """What a session and its tunnels say about themselves."""
 
-import math
-
 import pytest
 
 from asa_emu.session import Counters, DownReason, EndReason
@@ -72,13 +70,6 @@ def test_idle_time_left_counts_down_from_the_last_use_of_each_tunnel() -> None:
     assert session.ssl.idle_left(60) == 60
     assert session.dtls.idle_left(60) == 110
     assert session.ssl.idle_left(1000) == 0
-
-
-def test_a_policy_without_idle_timeout_leaves_infinite_time() -> None:
-    lab = Lab()
-    session = lab.connected(now=0, idle_timeout=None)
-    assert session.parent.idle_left(1e9) == math.inf
-    assert session.disconnected_timeout == math.inf
 
 
 @pytest.mark.statement("S59")

@@ -15,7 +15,7 @@ from asa_emu.session import (
 )
 from asa_emu.wire.frames import DisconnectCode
 from asa_emu.wire.liveness import Action
-from tests.session_lab import MINUTE, Lab
+from tests.session_lab import MINUTE, Lab, facts
 
 
 def downs(lab: Lab) -> list[tuple[float, str, DownReason]]:
@@ -52,7 +52,7 @@ def test_gateway_dpd_probes_each_tunnel_and_then_ends_tunnels_but_never_the_sess
 
 def test_an_answering_client_is_only_probed() -> None:
     lab = Lab()
-    session = lab.connected(now=0, dpd_gateway=30.0, idle_timeout=None)
+    session = lab.connected(now=0, dpd_gateway=30.0, idle_timeout=2 * 60 * MINUTE)
     now = 0.0
     while now < 3600:
         now = lab.db.next_deadline()
@@ -136,6 +136,15 @@ def test_a_busy_ssl_tunnel_keeps_an_idle_dtls_tunnel() -> None:
         session.ssl.last_use_at = at
         lab.run_until(at)
     assert downs(lab) == []
+
+
+def test_new_keys_for_dtls_are_no_use() -> None:
+    lab = Lab()
+    session = lab.connected(now=0, idle_timeout=2 * MINUTE)
+    for at in (50, 100):
+        lab.db.open_dtls(session, facts(), None, at, replacing=DownReason.REKEY)
+    lab.run_until(120)
+    assert lab.protocol(session) == "AnyConnect-Parent"
 
 
 def test_a_client_that_answers_its_idle_timeout_ends_the_session_with_that_reason() -> None:
