@@ -318,7 +318,7 @@ class SessionDb(SessionTable):
                     else:
                         wanted.append((item, action))
                 self._agenda.touch(item)
-            elif not item.ended:
+            else:
                 self._expire(item, now)
                 # A tunnel found dead in this pass may have filed the session under what has passed by now.
                 if not item.ended:

@@ -326,9 +326,8 @@ class Session:
     @property
     def session_ends_at(self) -> float:
         """When the maximum connect time is over; it counts from login whatever happens in between."""
-        return (
-            math.inf if self.policy.session_timeout is None else self.login_at + self.policy.session_timeout
-        )
+        limit = self.policy.session_timeout
+        return math.inf if limit is None else self.login_at + limit
 
     @property
     def parent_ends_at(self) -> float:
@@ -351,9 +350,7 @@ class Session:
 
     @property
     def session_alert_at(self) -> float:
-        """When the session timeout is to be announced; inf once done, or for an interval as long as the
-        timeout.
-        """
+        """When the session timeout is to be announced; inf once done, or with too long an interval."""
         limit, interval = self.policy.session_timeout, self.policy.session_alert_interval
         if self.session_alerted or limit is None or interval is None or interval >= limit:
             return math.inf
