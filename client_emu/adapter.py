@@ -40,13 +40,21 @@ class AdapterSettings:
     excluded: tuple[Network, ...] = ()
     dns: tuple[Address, ...] = ()
     domain: str = ""
+    headend: Address | None = None
+    """The headend's own address, which must stay outside the tunnel."""
+
+
+class AdapterFailed(Exception):
+    """The adapter could not take its settings; the text says what is missing."""
 
 
 class Adapter(Protocol):
     """What the client needs of an adapter."""
 
-    def configure(self, settings: AdapterSettings) -> None:
-        """Take addresses, MTU and routes; called again when a reconnect changed them."""
+    async def configure(self, settings: AdapterSettings) -> None:
+        """Take addresses, MTU and routes; called again when a reconnect changed them. Raises
+        AdapterFailed.
+        """
 
     def deliver(self, packets: list[bytes]) -> None:
         """Take packets out of the tunnel. Must not wait."""
@@ -54,7 +62,7 @@ class Adapter(Protocol):
     async def run(self) -> None:
         """Send what is to be sent until cancelled; return at once when there is nothing to run."""
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Undo `configure`."""
 
 
@@ -80,7 +88,7 @@ class UserAdapter:
         self.unclaimed = 0
         """Packets that nobody here waited for."""
 
-    def configure(self, settings: AdapterSettings) -> None:
+    async def configure(self, settings: AdapterSettings) -> None:
         """Take the addresses to answer for."""
         interfaces = (settings.ip4, settings.ip6)
         self._addresses = {found.version: found.ip.packed for found in interfaces if found is not None}
@@ -97,7 +105,7 @@ class UserAdapter:
     async def run(self) -> None:
         """Nothing runs here."""
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing is held."""
 
     async def ping(

@@ -28,7 +28,8 @@ from asa_emu.wire.timeline import Timeline
 from client_emu import adapter as adapters
 from client_emu.dial import Asker, Dialer, DialFailed, LoginFailed, OpenTunnel, TokenRefused
 from client_emu.dtls_channel import DtlsChannel
-from client_emu.events import Connected, Event, Failed
+from client_emu.events import Connected, Error, Event, Failed
+from client_emu.kernel_adapter import KernelAdapter
 from client_emu.lifecycle import (
     Action,
     Attempt,
@@ -59,6 +60,8 @@ class ConnectFailed(Exception):
 class Client:
     """One VPN connection. Enter it to connect; leaving it disconnects."""
 
+    _settings: adapters.AdapterSettings
+
     def __init__(
         self,
         options: ClientOptions,
@@ -66,7 +69,6 @@ class Client:
         timeline: Timeline | None = None,
         on_event: Callable[[Event], None] | None = None,
         ask: Asker | None = None,
-        make_adapter: Callable[[Callable[[bytes], None]], adapters.Adapter] | None = None,
     ) -> None:
         self.options = options
         self.network = Network(options.source_address)
@@ -77,7 +79,11 @@ class Client:
         self.dropped = 0
         self.answer: ConnectAnswer | None = None
         self.token: str | None = options.token
-        self.adapter = (make_adapter or adapters.UserAdapter)(self.send_packet)
+        self.adapter: adapters.Adapter = (
+            KernelAdapter(options.tun, self.send_packet)
+            if options.tun
+            else adapters.UserAdapter(self.send_packet)
+        )
         self._timeline = timeline
         self._on_event = on_event
         self._ask = ask
@@ -157,10 +163,13 @@ class Client:
         finally:
             await self._dialer.aclose()
         try:
-            self._settings = self._configure(opened.answer)
-        except OSError as error:
+            await self._configure(opened)
+        except BaseException as error:
             opened.stream.abort()
-            raise self._failed(error) from error
+            await self.adapter.aclose()
+            if isinstance(error, adapters.AdapterFailed):
+                raise self._failed(error) from error
+            raise
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         self._emit(self._connected())
@@ -178,10 +187,12 @@ class Client:
         finally:
             for stream in self._parked:
                 stream.abort()
-            self.adapter.close()
             self._nursery.cancel_scope.cancel()
-            # the body's own exception passes by the nursery, so that it is not wrapped into a group
-            await self._nursery_manager.__aexit__(None, None, None)
+            try:
+                # the body's own exception passes by the nursery, so that it is not wrapped into a group
+                await self._nursery_manager.__aexit__(None, None, None)
+            finally:
+                await self.adapter.aclose()
 
     async def wait_ended(self) -> End:
         """Wait until the connection has ended, by whomever; how."""
@@ -254,7 +265,7 @@ class Client:
 
     def send_packet(self, packet: bytes) -> None:
         """Send one IP packet into the tunnel; queued while there is none, dropped and counted beyond that."""
-        if self._dtls is not None and len(packet) <= self._dtls_mtu and self._dtls.send_packet(packet):
+        if self._dtls is not None and self._dtls.send_packet(packet):
             return
         if self._tunnel is not None:
             self._tunnel.send_packet(packet)
@@ -342,12 +353,16 @@ class Client:
             self._do(self.lifecycle.attempt_failed(self._now()))
             return
         actions = self.lifecycle.resumed(_terms(opened.answer), self._now())
-        if self.phase is Phase.CONNECTED and actions:
-            self._settings = self._configure(opened.answer)
-            self._use(opened)
-        else:
+        if self.phase is not Phase.CONNECTED or not actions:
             opened.stream.abort()
+            self._do(actions)
+            return
+        self._use(opened)
         self._do(actions)
+        try:
+            await self._configure(opened)
+        except adapters.AdapterFailed as error:
+            self._emit(Error(str(error)))
 
     def _use(self, opened: OpenTunnel) -> None:
         assert self._timeline is not None
@@ -431,13 +446,11 @@ class Client:
                 channel.abandon()
         self._dtls = self._handshaking = None
 
-    def _configure(self, answer: ConnectAnswer) -> adapters.AdapterSettings:
-        settings = _settings(answer, self.options)
+    async def _configure(self, opened: OpenTunnel) -> None:
+        settings = _settings(opened.answer, self.options, opened.stream.socket.getpeername()[0])
         if self.answer is None or settings != self._settings:
-            self.adapter.configure(settings)
-        self.answer = answer
-        self._dtls_mtu = (answer.dtls.mtu if answer.dtls is not None else None) or answer.mtu
-        return settings
+            await self.adapter.configure(settings)
+        self.answer, self._settings = opened.answer, settings
 
     def _connected(self) -> Connected:
         settings = self._settings
@@ -453,7 +466,7 @@ class Client:
         )
 
 
-def _settings(answer: ConnectAnswer, options: ClientOptions) -> adapters.AdapterSettings:
+def _settings(answer: ConnectAnswer, options: ClientOptions, headend: str) -> adapters.AdapterSettings:
     ip4 = ip6 = None
     if answer.ip4 is not None:
         ip4 = ipaddress.IPv4Interface(f"{answer.ip4}/{answer.netmask or 32}")
@@ -471,6 +484,7 @@ def _settings(answer: ConnectAnswer, options: ClientOptions) -> adapters.Adapter
         excluded=(*answer.split_exclude, *answer.split_exclude_ip6),
         dns=answer.dns,
         domain=answer.default_domain,
+        headend=ipaddress.ip_address(headend),
     )
 
 

@@ -61,6 +61,7 @@ class DtlsChannel:
         self._timeline = timeline
         self._deliver = deliver
         self._traffic = traffic
+        self._mtu = granted.mtu or tunnel.answer.mtu
         self._codec = make_codec(granted.content_encoding) if granted.content_encoding else None
         self._liveness = Liveness(timers(granted.dpd, granted.keepalive, forced_dpd), self._now())
         self._socket, self._peer = _open_socket(tunnel, granted.port, network.source_address)
@@ -102,7 +103,9 @@ class DtlsChannel:
             self._socket.close()
 
     def send_packet(self, packet: bytes) -> bool:
-        """Send one IP packet; false when it does not fit a record."""
+        """Send one IP packet; false when it is longer than the headend wants over DTLS."""
+        if len(packet) > self._mtu:
+            return False
         kind, payload = PacketType.DATA, packet
         if self._codec is not None and (packed := self._codec.compress(packet)) is not None:
             kind, payload = PacketType.COMPRESSED, packed

@@ -106,7 +106,7 @@ class Login:
         self._cookies: dict[str, str] = {}
         self._secrets = {"password": options.password, "second": options.second_password}
         self._rounds = self._redirects = self._certificate_rounds = 0
-        self._form_seen = False
+        self._form_seen = self._password_sent = False
         self._group_asked: str | None = None
         self._document: ServerDocument | None = None
         self._form = AuthForm()
@@ -117,7 +117,7 @@ class Login:
 
     def begin(self) -> Step:
         """The first request."""
-        return self._open(self._options.group)
+        return self._open(self._first_group)
 
     def on_response(self, response: Response) -> Step:
         """Go on with the answer to the last `Request`."""
@@ -143,6 +143,15 @@ class Login:
         field = self._waiting.pop(0)
         self._answers.append((field.name, answer))
         return self._fill()
+
+    @property
+    def _first_group(self) -> str | None:
+        """The group to name before there was a list to choose from.
+
+        With a certificate there may never be a list, as the login can end at once. Without one there will,
+        and ocserv would add any name it is told to it.
+        """
+        return self._options.group if self._options.certificate is not None else None
 
     def _open(
         self, group: str | None = None, *, fresh: bool = False, certificate_failed: bool = False
@@ -201,7 +210,7 @@ class Login:
             self._xml = False
             return self._open()
         self._cookies.clear()
-        return self._open(self._options.group, fresh=True)
+        return self._open(self._first_group, fresh=True)
 
     def _on_document(self, document: ServerDocument) -> Step:
         self._document = document
@@ -230,7 +239,7 @@ class Login:
         if self._certificate_rounds > MAX_CERTIFICATE_ROUNDS:
             return self._refuse("the headend keeps asking for a client certificate")
         failed = self._options.certificate is None or self._certificate_rounds > 1
-        return self._open(self._options.group, fresh=True, certificate_failed=failed)
+        return self._open(self._first_group, fresh=True, certificate_failed=failed)
 
     def _on_form(self, form: AuthForm) -> Step:
         group = form.selected_group()
@@ -274,9 +283,11 @@ class Login:
                 return self._options.user if "user" in field.name.lower() else field.value or None
 
     def _is_second_factor(self, field: FormField) -> bool:
-        return (
-            self._form.auth_id == "challenge" or field.name == "answer" or field.name.startswith("secondary_")
-        )
+        if self._form.auth_id == "challenge" or field.name == "answer" or field.name.startswith("secondary_"):
+            return True
+        # ocserv asks for a one-time code in the form of the password, and says so only in the message
+        failed = self._form.error is not None or "fail" in self._form.message.lower()
+        return self._password_sent and not failed
 
     def _ask(self, field: FormField) -> Ask:
         label = _shown(field.label) or field.name
@@ -298,6 +309,7 @@ class Login:
         return Ask(label, field.type == "password", refusal, said)
 
     def _submit(self) -> Step:
+        self._password_sent = any(field.type == "password" for field in self._form.fields)
         path = self._action_path(self._form.action)
         group = self._group.value if self._group is not None else None
         if not self._xml:

@@ -4,11 +4,19 @@ The client's sockets are opened inside the client's namespace by entering it wit
 numeric, so no other thread opens any.
 """
 
+import base64
 import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 import trio
 
@@ -23,6 +31,7 @@ from client_emu import (
 )
 from tests.peers.netns import Cable, cable
 from tests.peers.ocserv import Ocserv
+from tests.peers.program import Program
 
 pytestmark = pytest.mark.peer("ocserv", "netns", "tun")
 
@@ -193,9 +202,113 @@ async def test_unknown_authority_is_refused_and_the_given_one_accepted(wire: Cab
         assert vpn.ip4 is not None
 
 
-async def test_server_that_stops_ends_the_session_with_its_word(wire: Cable) -> None:
+async def test_server_that_ends_the_session_ends_the_client(wire: Cable) -> None:
     with Ocserv(wire.server, wire.server_address, users=USERS, options={"tcp-port": 445}) as server:
         async with connected(wire, options_for(server, dtls=False)) as vpn:
-            server.stop()
+            # the main process does the same to the worker of a user who is kicked out
+            for worker in workers_of(server):
+                os.kill(worker, signal.SIGTERM)
             event = await vpn.next_event(Disconnected)
-            assert event.reason
+            assert event.reason == "the headend ended the session"
+
+
+def workers_of(server: Ocserv) -> list[int]:
+    listing = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(server.pid)], capture_output=True, text=True
+    )
+    return [int(line.split()[0]) for line in listing.stdout.splitlines() if "worker" in line]
+
+
+async def test_client_certificate_group_and_ipv6_headend(wire: Cable, tmp_path: Path) -> None:
+    options = {"tcp-port": 446, "udp-port": 446}
+    with Ocserv(
+        wire.server, wire.server_address6, users={}, client_certificates=True, options=options
+    ) as server:
+        certificate, key = tmp_path / "walter.pem", tmp_path / "walter.key"
+        server.authority.issue_client("Walter White", user_id="walter").save(certificate, key)
+        given = options_for(server, user=None, password=None, certificate=certificate, key=key)
+        async with connected(wire, given) as vpn:
+            assert (await vpn.next_event(Dtls)).up
+            assert (await vpn.ping(server.gateway)).received == 1
+        with pytest.raises(ConnectFailed):
+            async with connected(wire, options_for(server, user=None, password=None)):
+                pass
+
+
+async def test_group_by_its_label_and_second_factor(wire: Cable) -> None:
+    secret = b"12345678901234567890"
+    with Ocserv(
+        wire.server,
+        wire.server_address,
+        users=USERS,
+        groups={"walter": "staff"},
+        totp={"walter": secret.hex()},
+        options={"tcp-port": 447, "select-group": ["guests", "staff[Staff of the lab]"]},
+    ) as server:
+        code = pyotp.TOTP(base64.b32encode(secret).decode()).now()
+        given = options_for(server, group="Staff of the lab", second_password=code, dtls=False)
+        async with connected(wire, given) as vpn:
+            assert vpn.ip4 is not None
+        with pytest.raises(ConnectFailed, match="--second-password was not given"):
+            async with connected(wire, options_for(server, group="staff")):
+                pass
+        with pytest.raises(ConnectFailed, match="no group 'admins'"):
+            async with connected(wire, options_for(server, group="admins")):
+                pass
+
+
+def client_program(wire: Cable, server: Ocserv, tmp_path: Path, *more: str) -> Program:
+    password = tmp_path / "password"
+    password.write_text("secret\nnot this line\n", "utf-8")
+    return Program(
+        wire.client.command(
+            *(sys.executable, "-m", "client_emu", "connect", server.url, "--user", "walter", "--json"),
+            *("--password-file", str(password), "--pin", server.pin, *more),
+        ),
+        keep_stdin=True,
+    )
+
+
+def events_of(program: Program) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in program.stdout.splitlines()]
+
+
+def test_kernel_tun_carries_the_systems_own_packets(wire: Cable, ocserv: Ocserv, tmp_path: Path) -> None:
+    with client_program(wire, ocserv, tmp_path, "--tun", "vpn7") as program:
+        program.wait_for('"event": "connected"')
+        # addresses and routes are there before the event
+        wire.client.ping(ocserv.gateway)
+        program.wait_for('"event": "dtls", "up": true')
+        wire.client.ping(ocserv.gateway, count=2, size=1200)
+        program.write('{"do": "reconnect"}\n')
+        program.wait_for('"event": "reconnected"')
+        wire.client.ping(ocserv.gateway)
+        program.write('{"do": "suspend"}\nnonsense\n')
+        program.wait_for("there is no command 'suspend'")
+        program.wait_for("a command is a line such as")
+        program.send_signal(signal.SIGTERM)
+        assert program.wait() == 0
+    events = events_of(program)
+    assert events[0]["ip4"].startswith("198.51.100.")
+    assert events[0]["dns"] == ["198.51.100.53"]
+    assert events[0]["domain"] == "lab.test"
+    assert "cookie" not in events[0]
+    assert events[-1] == {"event": "disconnected", "reason": "disconnected by the user"}
+    assert "secret" not in program.transcript()
+
+
+def test_detach_and_resume_from_the_command_line(wire: Cable, ocserv: Ocserv, tmp_path: Path) -> None:
+    with client_program(wire, ocserv, tmp_path, "--show-cookie") as first:
+        first.wait_for('"event": "connected"')
+        first.write('{"do": "detach"}\n')
+        assert first.wait() == 0
+    connected_event = events_of(first)[0]
+    cookie = f"openconnect_strapkey=x; webvpn={connected_event['cookie']}"
+    with client_program(wire, ocserv, tmp_path, "--cookie", cookie) as second:
+        second.wait_for('"event": "connected"')
+        second.write('{"do": "disconnect"}\n')
+        assert second.wait() == 0
+    assert events_of(second)[0]["ip4"] == connected_event["ip4"]
+    with client_program(wire, ocserv, tmp_path, "--cookie", cookie) as third:
+        assert third.wait() == 1
+    assert events_of(third)[-1]["event"] == "failed"
