@@ -41,6 +41,7 @@ from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
 from asa_emu.serve.management import Management
+from asa_emu.serve.uplink import TunUplink, tun_settings
 from asa_emu.session.model import EndReason
 from asa_emu.transport.certificates import (
     CertificateError,
@@ -50,6 +51,7 @@ from asa_emu.transport.certificates import (
     server_names,
 )
 from asa_emu.transport.contexts import KeylogSink, server_context
+from asa_emu.transport.tun import Tun, TunError
 from asa_emu.transport.udp import UdpSocket
 from asa_emu.wire.timeline import Timeline
 
@@ -172,7 +174,7 @@ async def run_headend(
             request_client_certificate=config.any_group_needs_certificate,
             keylog=keylog,
         )
-        hub = _hub(config)
+        hub, tun = _hub(config, options.tun)
         gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
         gateway.keylog = keylog
         tcp, udp = _bind(listen, _dtls_port(options, config), config.webvpn.dtls)
@@ -184,6 +186,12 @@ async def run_headend(
                 gateway.dtls = DtlsEndpoint(gateway, UdpSocket(udp), udp.getsockname()[1])
                 gateway.dispatcher.add(gateway.dtls)
             gateway.dispatcher.add(https)
+            if tun is not None:
+                try:
+                    await tun.configure(tun_settings(config))
+                except TunError as error:
+                    raise UsageError(f"--tun {tun.name}: {error}") from error
+                gateway.dispatcher.add(TunUplink(tun, hub))
             async with trio.open_nursery() as nursery:
                 token = secrets.token_urlsafe(24)
                 management = Management(gateway, token).application()
@@ -216,6 +224,8 @@ async def run_headend(
             if gateway.dtls is not None:
                 gateway.dtls.close()
             https.close()
+            if tun is not None:
+                tun.close()
             gateway.dispatcher.close()
 
 
@@ -351,7 +361,14 @@ def _first_index(seed: int | None) -> int:
     return 1 if seed is None else random.Random(seed).randrange(1, 10_000)
 
 
-def _hub(config: Config) -> Hub:
+def _hub(config: Config, tun_name: str | None) -> tuple[Hub, Tun | None]:
+    """The hub with its inside: an emulated network, or the kernel's TUN device."""
+    if tun_name is not None:
+        try:
+            tun = Tun.open(tun_name)
+        except TunError as error:
+            raise UsageError(f"--tun {tun_name}: {error}") from error
+        return Hub(None, tun.write), tun
     gateway4, gateway6 = inside_gateway(config, 4), inside_gateway(config, 6)
     spans = [(pool.first, pool.last) for pool in config.pools.values()]
     spans6 = [(pool.first, pool.last) for pool in config.ipv6_pools.values()]
@@ -360,7 +377,7 @@ def _hub(config: Config) -> Hub:
         IPv6Address(gateway6.ip) if gateway6 else None,
         pools=[*spans, *spans6],
     )
-    return Hub(inside)
+    return Hub(inside), None
 
 
 def _bind(listen: HostPort, dtls_port: int, dtls: bool) -> tuple[socket.socket, socket.socket | None]:

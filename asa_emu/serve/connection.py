@@ -181,9 +181,15 @@ class Connection:
         self._rest = b"" if used == end else bytes(plaintext.view[used:end])
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt `data` (at most 16,384 bytes) as one TLS record; it leaves with the next `flush`."""
+        """Encrypt `data` (at most 16,384 bytes) as one TLS record; it leaves with the next `flush`.
+
+        Never raises: what is written to a connection that has ended is lost, and its end is told elsewhere.
+        """
         if self.phase is Phase.OPEN:
-            self.engine.write(data)
+            try:
+                self.engine.write(data)
+            except TlsBroken:
+                pass  # the next read tells the speaker
 
     def write_long(self, data: bytes) -> None:
         """Encrypt `data` of any length."""

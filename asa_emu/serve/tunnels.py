@@ -202,7 +202,7 @@ class CstpTunnel:
         if connection.blocked:
             self._hold_back(bytes(buffer[offset + 8 : offset + length]))
             return
-        connection.engine.write(memoryview(buffer)[offset : offset + length])
+        connection.write(memoryview(buffer)[offset : offset + length])
         self._count_sent(length - 8)
 
     def _count_sent(self, octets: int) -> None:
