@@ -65,11 +65,12 @@ class OpensslEnd:
             return []
 
 
-def context_for(cipher: str, version: int) -> SSL.Context:
+def context_for(cipher: str, version: int, *, plain: bool = True) -> SSL.Context:
+    """Return a context for one version; unless `plain` it offers what OpenSSL offers by itself."""
     context = SSL.Context(SSL.DTLS_METHOD)
-    context.set_options(
-        SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | NO_EXTENDED_MASTER_SECRET | NO_ENCRYPT_THEN_MAC
-    )
+    context.set_options(SSL.OP_NO_QUERY_MTU)
+    if plain:
+        context.set_options(SSL.OP_NO_TICKET | NO_EXTENDED_MASTER_SECRET | NO_ENCRYPT_THEN_MAC)
     assert lib.SSL_CTX_set_min_proto_version(context._context, version) == 1
     assert lib.SSL_CTX_set_max_proto_version(context._context, version) == 1
     context.set_cipher_list(f"{cipher}:@SECLEVEL=0".encode())
@@ -77,7 +78,7 @@ def context_for(cipher: str, version: int) -> SSL.Context:
 
 
 def psk_client(key: bytes, cipher: str) -> OpensslEnd:
-    context = context_for(cipher, 0xFEFD)
+    context = context_for(cipher, 0xFEFD, plain=False)
 
     def answer(ssl: Any, hint: Any, identity: Any, room: int, psk: Any, psk_room: int) -> int:
         ffi.memmove(identity, b"psk\0", 4)
@@ -117,7 +118,7 @@ def resuming_client(
     session_id: bytes, master_secret: bytes, code: int, cipher: str, version: int
 ) -> OpensslEnd:
     """A client that believes it has had a session, as openconnect's OpenSSL builds do."""
-    end = OpensslEnd(context_for(cipher, version), server=False)
+    end = OpensslEnd(context_for(cipher, version, plain=False), server=False)
     encoded = _der(
         0x30,
         _der(2, b"\x01")

@@ -26,6 +26,8 @@ _HEADER = struct.Struct(">IHBHBH")
 
 #: A ClientHello with many suites and extensions has 600 bytes; nothing that we take is longer.
 MAX_MESSAGE = 4096
+#: No peer puts more than a flight's three messages into one record; a stranger's 64 KiB could hold thousands.
+_MAX_FRAGMENTS = 8
 #: The longest flight of these handshakes has three messages.
 _MAX_AHEAD = 4
 
@@ -54,6 +56,8 @@ def fragments_untrusted(payload: bytes) -> list[Fragment]:
     fragments: list[Fragment] = []
     at = 0
     while at < len(payload):
+        if len(fragments) == _MAX_FRAGMENTS:
+            raise DtlsError("too many handshake fragments in a record")
         if len(payload) - at < _HEADER_LENGTH:
             raise DtlsError("handshake header ends early")
         first, sequence, offset_high, offset_low, size_high, size_low = _HEADER.unpack_from(payload, at)
