@@ -176,7 +176,7 @@ class Client:
         self._nursery.start_soon(self.adapter.run)
         self._nursery.start_soon(self._pace)
         self._use(opened)
-        self._do(self.lifecycle.connected(_terms(opened.answer), self._now()))
+        self._do(self.lifecycle.connected(_terms(opened), self._now()))
         return self
 
     async def __aexit__(
@@ -352,7 +352,7 @@ class Client:
         except (DialFailed, ServerNotTrusted):
             self._do(self.lifecycle.attempt_failed(self._now()))
             return
-        actions = self.lifecycle.resumed(_terms(opened.answer), self._now())
+        actions = self.lifecycle.resumed(_terms(opened), self._now())
         if self.phase is not Phase.CONNECTED or not actions:
             opened.stream.abort()
             self._do(actions)
@@ -447,7 +447,7 @@ class Client:
         self._dtls = self._handshaking = None
 
     async def _configure(self, opened: OpenTunnel) -> None:
-        settings = _settings(opened.answer, self.options, opened.stream.socket.getpeername()[0])
+        settings = _settings(opened, self.options)
         if self.answer is None or settings != self._settings:
             await self.adapter.configure(settings)
         self.answer, self._settings = opened.answer, settings
@@ -466,34 +466,30 @@ class Client:
         )
 
 
-def _settings(answer: ConnectAnswer, options: ClientOptions, headend: str) -> adapters.AdapterSettings:
-    ip4 = ip6 = None
-    if answer.ip4 is not None:
-        ip4 = ipaddress.IPv4Interface(f"{answer.ip4}/{answer.netmask or 32}")
-    if answer.ip6 is not None and options.ipv6:
-        ip6 = ipaddress.IPv6Interface(answer.ip6)
+def _settings(opened: OpenTunnel, options: ClientOptions) -> adapters.AdapterSettings:
+    answer = opened.answer
+    ip6 = opened.ip6 if options.ipv6 else None
     included: tuple[adapters.Network, ...] = (*answer.split_include, *answer.split_include_ip6)
     if not included:
-        everything = ("0.0.0.0/0",) * (ip4 is not None) + ("::/0",) * (ip6 is not None)
+        everything = ("0.0.0.0/0",) * (opened.ip4 is not None) + ("::/0",) * (ip6 is not None)
         included = tuple(ipaddress.ip_network(network) for network in everything)
     return adapters.AdapterSettings(
-        ip4=ip4,
+        ip4=opened.ip4,
         ip6=ip6,
         mtu=min(answer.mtu, options.mtu or answer.mtu),
         routes=included,
         excluded=(*answer.split_exclude, *answer.split_exclude_ip6),
         dns=answer.dns,
         domain=answer.default_domain,
-        headend=ipaddress.ip_address(headend),
+        headend=ipaddress.ip_address(opened.stream.socket.getpeername()[0]),
     )
 
 
-def _terms(answer: ConnectAnswer) -> Terms:
+def _terms(opened: OpenTunnel) -> Terms:
+    answer = opened.answer
     return Terms(
-        ip4=ipaddress.IPv4Interface(f"{answer.ip4}/{answer.netmask or 32}")
-        if answer.ip4 is not None
-        else None,
-        ip6=ipaddress.IPv6Interface(answer.ip6) if answer.ip6 is not None else None,
+        ip4=opened.ip4,
+        ip6=opened.ip6,
         mtu=answer.mtu,
         idle_timeout=answer.idle_timeout,
         session_timeout=answer.session_timeout,

@@ -10,6 +10,7 @@ extend.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,6 +63,8 @@ class OpenTunnel:
 
     stream: TlsStream
     answer: ConnectAnswer
+    ip4: ipaddress.IPv4Interface | None
+    ip6: ipaddress.IPv6Interface | None
     master_secret: bytes = field(repr=False)
     first_bytes: bytes = field(default=b"", repr=False)
 
@@ -168,10 +171,11 @@ class Dialer:
             headers, first_bytes = await connection.connect(request)
             answer = parse_connect_answer_untrusted(headers)
             _check_encodings(request, answer)
+            ip4, ip6 = _addresses(answer)
         except BaseException:
             await connection.stream.aclose()
             raise
-        return OpenTunnel(connection.stream, answer, request.master_secret or b"", first_bytes)
+        return OpenTunnel(connection.stream, answer, ip4, ip6, request.master_secret or b"", first_bytes)
 
     def _connect_request(
         self, stream: TlsStream, token: str, previous: ConnectAnswer | None
@@ -298,6 +302,20 @@ def _check_encodings(request: ConnectRequest, answer: ConnectAnswer) -> None:
     ):
         if chosen is not None and chosen not in offered:
             raise HeaderError(f"the headend chose compression {chosen}, which was not offered")
+
+
+def _addresses(
+    answer: ConnectAnswer,
+) -> tuple[ipaddress.IPv4Interface | None, ipaddress.IPv6Interface | None]:
+    ip4 = ip6 = None
+    if answer.ip4 is not None:
+        try:
+            ip4 = ipaddress.IPv4Interface(f"{answer.ip4}/{answer.netmask or 32}")
+        except ValueError as error:
+            raise HeaderError(f"X-CSTP-Netmask: {answer.netmask} is no netmask") from error
+    if answer.ip6 is not None:
+        ip6 = ipaddress.IPv6Interface(answer.ip6)
+    return ip4, ip6
 
 
 def _response(answer: h11.Response, body: bytes) -> Response:

@@ -50,7 +50,7 @@ def test_gateways(text: str, gateway: Gateway, authority: str) -> None:
     ],
 )
 def test_what_is_no_gateway(text: str) -> None:
-    with pytest.raises(ValueError, match="headend|address"):
+    with pytest.raises(ValueError, match=r"headend|address"):
         parse_gateway(text)
 
 
