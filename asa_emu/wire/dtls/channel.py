@@ -6,6 +6,8 @@ that is one it takes a header, a comparison with the window and a call of the op
 beside the payload.
 """
 
+from abc import ABC, abstractmethod
+
 from asa_emu.wire.dtls.handshake import Flight
 from asa_emu.wire.dtls.records import (
     APPLICATION_DATA,
@@ -35,7 +37,7 @@ def _open_nothing(kind: int, number: int, datagram: Datagram, start: int, end: i
     return None
 
 
-class Channel:
+class Channel(ABC):
     """Keys, numbers and replay window of the records that carry data."""
 
     __slots__ = (
@@ -138,8 +140,9 @@ class Channel:
         self._final = ()
         return payload
 
+    @abstractmethod
     def _receive_records(self, datagram: bytes, now: float) -> list[bytes]:
-        raise NotImplementedError
+        """Take a datagram that is not plainly one application record."""
 
     def _keyed(self) -> bool:
         return self._open is not _open_nothing

@@ -6,6 +6,7 @@ the flights that answer them. They know nothing of records, loss or time; `excha
 """
 
 import hmac
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from asa_emu.wire.dtls.suites import DTLS_0_9, Suite
 Flight = Sequence[tuple[int, int, bytes]]
 
 
-class Handshake:
+class Handshake(ABC):
     """One side's half of a handshake; a subclass supplies `_on_message`."""
 
     __slots__ = (
@@ -64,8 +65,9 @@ class Handshake:
         self._hash(kind, sequence, body)
         return self._on_message(kind, sequence, body)
 
+    @abstractmethod
     def _on_message(self, kind: int, sequence: int, body: bytes) -> Flight:
-        raise NotImplementedError
+        """Take a message that is expected and hashed."""
 
     def _write(self, kind: int, body: bytes) -> tuple[int, int, bytes]:
         """Number and hash a message of ours for epoch 0."""

@@ -282,6 +282,48 @@ def test_an_alert_in_clear_cannot_end_an_established_association() -> None:
     assert server.receive(client.seal(b"data"), 0.0) == [b"data"]
 
 
+@pytest.mark.parametrize(
+    ("alert", "failure"),
+    [
+        ("0100", "the peer closed during the handshake"),
+        ("0250", "the peer sent alert internal_error"),
+        ("02ee", "the peer sent alert 238"),
+        ("015a", None),
+        ("02", None),
+    ],
+)
+def test_an_alert_in_clear_during_the_handshake(alert: str, failure: str | None) -> None:
+    client = DtlsClient(PSK, now=0.0, rng=dice("client"))
+    client.receive(bytes.fromhex(f"15 fefd 0000 000000000009 {len(alert) // 2:04x} {alert}"), 0.0)
+    assert client.failure == failure
+    assert client.closed == (failure is not None)
+
+
+def test_a_malformed_handshake_record_is_only_dropped() -> None:
+    client, server = ends(PSK)
+    client.receive(bytes.fromhex("16 fefd 0000 000000000000 0003 020000"), 0.0)
+    assert (client.dropped, client.closed) == (1, False)
+    shake(client, server)
+    assert client.established
+
+
+def test_a_small_mtu_parts_a_flight() -> None:
+    client = DtlsClient(PSK, now=0.0, rng=dice("client"), mtu=100)
+    server = DtlsServer(PSK, now=0.0, rng=dice("server"), mtu=100)
+    carried = shake(client, server)
+    assert max(len(datagram) for datagram in carried[1:]) <= 100
+    assert client.established and server.established
+
+
+def test_without_keys_nothing_is_sealed_or_opened() -> None:
+    client = DtlsClient(PSK, now=0.0, rng=dice("client"))
+    with pytest.raises(DtlsError, match="not established"):
+        client.seal(b"data")
+    with pytest.raises(DtlsError, match="no keys"):
+        client._seal(23, 0, b"data")
+    assert client._open(23, 0, b"", 0, 0) is None
+
+
 # Numbers
 
 
@@ -351,6 +393,16 @@ def test_data_from_an_unknown_address_counts_only_if_authentic_and_newer(name: s
     assert server.try_open(newer) == b"newer"
     assert server.try_open(newer) is None
     assert server.receive(old, 0.0) == [b"old"]
+
+
+def test_an_unknown_address_must_send_one_record_with_something_in_it() -> None:
+    client, server = shaken(PSK)
+    both = client.seal(b"one") + client.seal(b"two")
+    empty = client.seal(b"")
+    assert server.try_open(both) is None
+    assert server.try_open(empty) is None
+    assert server.authentic(both) and server.authentic(empty)
+    assert server.receive(both, 0.0) == [b"one", b"two"]
 
 
 def test_a_close_from_an_unknown_address_is_authentic_but_no_data() -> None:

@@ -48,8 +48,22 @@ def test_the_app_id_extension_wins_over_the_session_id() -> None:
         LEGACY_HELLO[:3] + b"\x00\x01" + LEGACY_HELLO[5:],
         LEGACY_HELLO[:13] + b"\x02" + LEGACY_HELLO[14:],
         LEGACY_HELLO[:59] + b"\x21" + LEGACY_HELLO[60:],
+        LEGACY_HELLO[:11] + b"\x00\x73" + LEGACY_HELLO[13:] + encode_message(14, 1, b""),
+        LEGACY_HELLO[:5] + b"\xff" * 6 + LEGACY_HELLO[11:],
+        LEGACY_HELLO[:17] + b"\x01\x00" + LEGACY_HELLO[19:],
     ],
-    ids=["nothing", "a byte", "cut short", "data", "epoch 1", "a ServerHello", "session id of 33 bytes"],
+    ids=[
+        "nothing",
+        "a byte",
+        "cut short",
+        "data",
+        "epoch 1",
+        "a ServerHello",
+        "session id of 33 bytes",
+        "more in the record",
+        "last record number",
+        "message number 256",
+    ],
 )
 def test_what_is_no_hello_is_none(datagram: bytes) -> None:
     assert peek_client_hello_untrusted(datagram) is None

@@ -17,8 +17,9 @@ def test_a_message_is_its_own_only_fragment() -> None:
         encode_message(1, 0, bytes(MAX_MESSAGE + 1)),
         bytes.fromhex("01 000004 0000 000003 000002") + bytes(2),
         bytes.fromhex("01 000004 0000 000000 000000"),
+        encode_message(14, 0, b"") * 9,
     ],
-    ids=["half a header", "cut short", "too long", "beyond its message", "empty fragment"],
+    ids=["half a header", "cut short", "too long", "beyond its message", "empty fragment", "nine messages"],
 )
 def test_malformed_fragments_are_one_error(payload: bytes) -> None:
     with pytest.raises(DtlsError):
