@@ -70,6 +70,17 @@ class Denied:
 Answer = Ask | Granted | Denied
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Which way a login comes in."""
+
+    group: TunnelGroup
+    action: str
+    """Where its forms are to be posted to."""
+    by_url: bool
+    """A group-url led here: then an ASA never shows the list of groups."""
+
+
 @dataclass(slots=True)
 class Challenge:
     """A login whose first factor was right."""
@@ -107,11 +118,11 @@ class Login:
         """Answer one document of a client; `cookie` is `webvpncontext`, with a challenge's handle."""
         if document.kind == "logout":
             return self._logout(document, now)
-        chosen = self._choose_group(document.group_select, document.group_access, path, caller.host)
+        door = self._door(document.group_select, document.group_access, path, caller.host)
         if document.kind == "init":
-            return self._ask(chosen, caller, path, now)
+            return self._ask(door, caller, now)
         handle = document.opaque_handle or cookie
-        return self._answer(document.fields, chosen, handle, caller, path, now)
+        return self._answer(document.fields, door, handle, caller, now)
 
     def _logout(self, document: ClientDocument, now: float) -> Answer:
         db = self._headend.db
@@ -125,46 +136,54 @@ class Login:
 
     def legacy_form(self, path: str, caller: Caller, now: float) -> Answer:
         """The login form for a client that has not sent XML."""
-        return self._ask(self._choose_group(None, None, path, caller.host), caller, LEGACY_ACTION, now)
+        return self._ask(self._legacy_door(None, path, caller.host), caller, now)
 
     def legacy_reply(
         self, fields: dict[str, str], path: str, cookie: str | None, caller: Caller, now: float
     ) -> Answer:
         """Answer a filled-in web form."""
-        chosen = self._choose_group(fields.pop("group_list", None), None, path, caller.host)
-        return self._answer(fields, chosen, cookie, caller, LEGACY_ACTION, now)
+        door = self._legacy_door(fields.pop("group_list", None), path, caller.host)
+        return self._answer(fields, door, cookie, caller, now)
+
+    def _legacy_door(self, select: str | None, path: str, host: str) -> Door:
+        door = self._door(select, None, path, host)
+        # a form without a list is told apart by where it is posted to
+        return door if door.by_url else replace(door, action=LEGACY_ACTION)
 
     # what both come down to
 
-    def _choose_group(self, select: str | None, access: str | None, path: str, host: str) -> TunnelGroup:
+    def _door(self, select: str | None, access: str | None, path: str, host: str) -> Door:
         """The user's choice, else the group-url's, else the preselected one, else the landing group."""
         config = self._headend.config
+        action = path
         if access:
             try:
                 path = urlsplit(access).path or path
             except ValueError:
                 pass  # a client that cannot say where it is, is where it posts to
         name = config.tunnel_group_for(select, host, path)
+        by_url = name != LANDING_GROUP and not select
         if name == LANDING_GROUP and not select and config.group_options:
             name = config.group_options[0].tunnel_group
-        return config.tunnel_groups[name]
+        return Door(config.tunnel_groups[name], action, by_url)
 
-    def _ask(self, group: TunnelGroup, caller: Caller, action: str, now: float) -> Answer:
+    def _ask(self, door: Door, caller: Caller, now: float) -> Answer:
         """Open the conversation: a form, unless a certificate is all that is asked for."""
-        if not group.needs_certificate:
-            return Ask(self._form(group, caller, action, None))
-        username = _username_of(group, caller)
+        if not door.group.needs_certificate:
+            return Ask(self._form(door, caller, None))
+        username = _username_of(door.group, caller)
         if username is None:
-            return Ask(self._form(group, caller, action, CERTIFICATE_FAILURE))
-        if not group.needs_password:
-            return self._grant(username, group, "Certificate", caller, action, now)
-        return Ask(self._form(group, caller, action, None))
+            return Ask(self._form(door, caller, CERTIFICATE_FAILURE))
+        if not door.group.needs_password:
+            return self._grant(username, door, "Certificate", caller, now)
+        return Ask(self._form(door, caller, None))
 
-    def _form(self, group: TunnelGroup, caller: Caller, action: str, error: str | None) -> AuthForm:
+    def _form(self, door: Door, caller: Caller, error: str | None) -> AuthForm:
+        group = door.group
         username = _username_of(group, caller) if group.needs_certificate else None
+        options = () if door.by_url else self._headend.config.group_options
         groups = tuple(
-            GroupOption(option.label, option.value, option.tunnel_group == group.name)
-            for option in self._headend.config.group_options
+            GroupOption(option.label, option.value, option.tunnel_group == group.name) for option in options
         )
         return AuthForm(
             auth_id="main",
@@ -173,58 +192,59 @@ class Login:
             error=error,
             fields=(_USERNAME if username is None else replace(_USERNAME, value=username), _PASSWORD),
             groups=groups,
-            action=action,
+            action=door.action,
         )
 
     def _answer(
         self,
         fields: dict[str, str],
-        group: TunnelGroup,
+        door: Door,
         handle: str | None,
         caller: Caller,
-        action: str,
         now: float,
     ) -> Answer:
         challenge = self._challenges.get(handle) if handle else None
         if challenge is not None and handle is not None and "username" not in fields:
-            return self._answer_challenge(handle, challenge, fields, caller, action, now)
+            door = replace(door, group=challenge.group)
+            return self._answer_challenge(handle, challenge, fields, door, caller, now)
+        group = door.group
         username = fields.get("username", "")
         mode = "userPassword"
         if group.needs_certificate:
             named = _username_of(group, caller)
             if named is None or not group.needs_password:
-                return self._ask(group, caller, action, now)
+                return self._ask(door, caller, now)
             if named != username:
-                return Ask(self._form(group, caller, action, LOGIN_FAILED))
+                return Ask(self._form(door, caller, LOGIN_FAILED))
             mode = "Certificate and userPassword"
         user = self._headend.config.user(username)
         stored = user.password.text if user is not None and user.password is not None else None
         if not check_password(username, stored, fields.get("password", "")) or user is None:
-            return Ask(self._form(group, caller, action, LOGIN_FAILED))
+            return Ask(self._form(door, caller, LOGIN_FAILED))
         if user.totp is not None:
-            return self._challenge(username, group, action, now)
-        return self._grant(username, group, mode, caller, action, now)
+            return self._challenge(username, door, now)
+        return self._grant(username, door, mode, caller, now)
 
-    def _challenge(self, username: str, group: TunnelGroup, action: str, now: float) -> Answer:
+    def _challenge(self, username: str, door: Door, now: float) -> Answer:
         handle = self._headend.random_bytes(16).hex()
         while len(self._challenges) >= MAX_CHALLENGES:
             self._challenges.popitem(last=False)
-        self._challenges[handle] = Challenge(username, group, now + CHALLENGE_LIFETIME)
-        return Ask(_challenge_form(action, None), Opaque(handle, group.name))
+        self._challenges[handle] = Challenge(username, door.group, now + CHALLENGE_LIFETIME)
+        return Ask(_challenge_form(door.action, None), Opaque(handle, door.group.name))
 
     def _answer_challenge(
         self,
         handle: str,
         challenge: Challenge,
         fields: dict[str, str],
+        door: Door,
         caller: Caller,
-        action: str,
         now: float,
     ) -> Answer:
         user = self._headend.config.user(challenge.username)
         if now >= challenge.expires_at or user is None or user.totp is None:
             del self._challenges[handle]
-            return Ask(self._form(challenge.group, caller, action, LOGIN_FAILED))
+            return Ask(self._form(door, caller, LOGIN_FAILED))
         # the XML dress calls every answer "password"; a web form keeps the input's own name
         code = fields.get("answer") or fields.get("password", "")
         step = totp_ok(user.totp, code, now, last_step=self._last_codes.get(challenge.username))
@@ -232,21 +252,19 @@ class Login:
             challenge.tries += 1
             if challenge.tries >= MAX_CODES:
                 del self._challenges[handle]
-                return Ask(self._form(challenge.group, caller, action, LOGIN_FAILED))
-            return Ask(_challenge_form(action, LOGIN_FAILED), Opaque(handle, challenge.group.name))
+                return Ask(self._form(door, caller, LOGIN_FAILED))
+            return Ask(_challenge_form(door.action, LOGIN_FAILED), Opaque(handle, door.group.name))
         del self._challenges[handle]
         self._last_codes[challenge.username] = step
-        return self._grant(challenge.username, challenge.group, "userPassword", caller, action, now)
+        return self._grant(challenge.username, door, "userPassword", caller, now)
 
-    def _grant(
-        self, username: str, group: TunnelGroup, mode: str, caller: Caller, action: str, now: float
-    ) -> Answer:
-        headend = self._headend
+    def _grant(self, username: str, door: Door, mode: str, caller: Caller, now: float) -> Answer:
+        headend, group = self._headend, door.group
         policy = headend.policy(username, group.name)
         if policy.group_lock is not None and policy.group_lock != group.name:
-            return Ask(self._form(group, caller, action, LOGIN_FAILED))
+            return Ask(self._form(door, caller, LOGIN_FAILED))
         if "ssl-client" not in policy.tunnel_protocols:
-            return Ask(self._form(group, caller, action, "AnyConnect is not enabled on the VPN server"))
+            return Ask(self._form(door, caller, "AnyConnect is not enabled on the VPN server"))
         token = headend.random_bytes(32).hex()
         facts = TunnelFacts(
             peer=caller.peer,
@@ -266,7 +284,7 @@ class Login:
                 token=token, username=username, tunnel_group=group.name, policy=policy, facts=facts, now=now
             )
         except Refused as refused:
-            return Ask(self._form(group, caller, action, refused.text))
+            return Ask(self._form(door, caller, refused.text))
         return Granted(session, token, policy.banner)
 
 
