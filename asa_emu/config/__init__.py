@@ -26,14 +26,11 @@ from asa_emu.config.model import (
     DEFAULT_CAPACITY,
     LANDING_GROUP,
     Config,
-    GroupOption,
-    TunnelGroup,
-    User,
-    WebVpn,
     parse_config,
     parse_config_bytes,
 )
 from asa_emu.config.policy import Policy, effective_policy
+from asa_emu.config.views import GroupOption, TunnelGroup, User, WebVpn
 
 __all__ = [
     "BUILT_IN_USER",

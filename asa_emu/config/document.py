@@ -123,7 +123,7 @@ class Block:
 class Document:
     """A whole configuration, where it came from, and how often it was changed."""
 
-    source: str = "startup-config"
+    source: str = field(default="startup-config", compare=False)
     top: Block = field(default_factory=Block)
     reports: list[Report] = field(default_factory=list, compare=False)
     generation: int = field(default=0, compare=False)

@@ -137,6 +137,7 @@ def _remove(
     for key, kept in place.block.family(""):
         if body in kept.texts:
             del place.block.entries[key]
+            document.generation += 1
             return
     said, node = _walk_back(document, place, modern(body), start, freed)
     if node.command is not None:
@@ -184,8 +185,9 @@ def _refuse_removal(document: Document, place: Place, command: Command, keys: li
     if place.mode != "config":
         return
     for _, _, entry in document.top.walk():
-        if keys[0][:2] in entry.references and not any(entry is other for other in removed):
-            raise Fault("semantic", f"{keys[0][0]} {keys[0][1]!r} is in use by {entry.texts[0]!r}", start)
+        used = next((key for key in keys if key in entry.references), None)
+        if used and not any(entry is other for other in removed):
+            raise Fault("semantic", f"{used[0]} {used[1]!r} is in use by {entry.texts[0]!r}", start)
 
 
 def _remove_one(block: Block, key: Key, text: str) -> None:
@@ -233,7 +235,7 @@ class Editor:
                 opened, text = execute(self.document, self._stack[depth - 1], line, live=True)
             except Fault as fault:
                 first_fault = first_fault or fault
-                if fault.kind not in ("unknown", "ambiguous"):
+                if fault.kind != "unknown":
                     first_fault = fault
                     break
                 continue
@@ -265,6 +267,12 @@ class Editor:
         except Fault:
             return []
         listed = list(choices(node))
+        if not before and not freed:
+            listed += [
+                ("no", "Negate a command"),
+                ("exit", "Leave this mode"),
+                ("end", "Leave configuration"),
+            ]
         if last:
             listed = [(word, text) for word, text in listed if word.lower().startswith(last.lower())]
         return listed

@@ -6,10 +6,11 @@ out of words, the document keeps them beside the line that said them, and the mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -21,6 +22,15 @@ Hasher: TypeAlias = Callable[[str, Scheme], str]
 MASKED = "*****"
 """What `show running-config` prints in place of a secret; loaded back, it verifies nothing."""
 
+_SECRET: Final = re.compile(
+    r"\b(password|passwd|key|pre-shared-key|secret|community|ldap-login-password)((?: [058])?) (\S+)"
+)
+
+
+def masked(text: str) -> str:
+    """Return a line that nobody here understands, without what looks like a secret in it."""
+    return _SECRET.sub(rf"\1\2 {MASKED}", text)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPassword:
@@ -28,6 +38,12 @@ class StoredPassword:
 
     text: str
     scheme: Scheme
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether anybody could log in with it: not masked, not garbled."""
+        form = {"encrypted": r"[./0-9A-Za-z]{16}", "pbkdf2": r"\$sha512\$\d+\$[^$]+\$[^$]+"}.get(self.scheme)
+        return form is None or re.fullmatch(form, self.text) is not None
 
     def __repr__(self) -> str:
         return f"StoredPassword({self.scheme})"

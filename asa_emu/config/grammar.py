@@ -79,9 +79,11 @@ _GLOBAL: Final = (
     C("ASA Version <VERSION:rest>", "The release this configuration was written by"),
     C("hostname <NAME>", "Set the host name", default="ciscoasa"),
     C("domain-name <DOMAIN>", "Set the domain name"),
-    C("enable password <PASSWORD:password> [level <LEVEL:int 0-15>] [encrypted|pbkdf2] "
-      "[level <LEVEL:int 0-15>]", "Set the password of privileged mode", v.enable_password,
-      texts=v.enable_texts),
+    C("enable password <PASSWORD:password> [encrypted|pbkdf2]", "Set the password of privileged mode",
+      v.enable_password, texts=v.enable_texts),
+    *(C(f"enable password <PASSWORD:password> {rest}", "Set the password of a privilege level",
+        v.enable_password, "enable password level", ("LEVEL",), texts=v.enable_texts)
+      for rest in ("level <LEVEL:int 0-15> [encrypted|pbkdf2]", "{encrypted|pbkdf2} level <LEVEL:int 0-15>")),
     C("names", "Use names in place of addresses", v.true, negatable=True),
     C("name <ADDRESS:ip> <NAME> [description <TEXT:rest>]", "Name an address", keyed_by=("NAME",)),
     C("clock timezone <ZONE> <HOURS:hours> [<MINUTES:int 0-59>]", "Set the time zone", v.timezone),
@@ -95,6 +97,10 @@ _GLOBAL: Final = (
     C("access-list <NAME> <ENTRY:rest>", "Add to an access list", v.ace, keyed_by=("NAME",), adds_up=True),
     C("vpn-sessiondb max-anyconnect-premium-or-essentials-limit <LIMIT:int 1-20000>",
       "Limit the AnyConnect sessions"),
+    *(C(f"vpn-sessiondb {old} <LIMIT:int 1-20000>", "Limit the AnyConnect sessions, as before 8.4",
+        name="vpn-sessiondb max-anyconnect-premium-or-essentials-limit")
+      for old in ("max-webvpn-session-limit", "max-session-limit")),
+    C("vpn-sessiondb max-other-vpn-limit <LIMIT:int 1-20000>", "Limit the other VPN sessions"),
     C("vpn-addr-assign aaa", "Assign addresses from AAA", v.true, negatable=True),
     C("vpn-addr-assign dhcp", "Assign addresses from DHCP", v.true, negatable=True),
     C("vpn-addr-assign local [reuse-delay <DELAY:minutes 0-480>]", "Assign addresses from local pools",
@@ -107,7 +113,7 @@ _GLOBAL: Final = (
     C("group-policy <NAME> internal [from <OTHER>]", "Define a group policy", v.first_of("OTHER"),
       keyed_by=("NAME",), needs=("group-policy OTHER",)),
     C("group-policy <NAME> external <REST:rest>", "Define a group policy that a server knows",
-      v.nothing, keyed_by=("NAME",)),
+      v.nothing, keyed_by=("NAME",), texts=v.external_texts),
     C("group-policy <NAME> attributes", "Configure a group policy", v.nothing, "group-policy attributes",
       ("NAME",), ("group-policy NAME",), "config-group-policy"),
     C(f"username <NAME> password <PASSWORD:password> [encrypted|nt-encrypted|pbkdf2] {_LEVEL}",
@@ -157,7 +163,7 @@ _WEBVPN: Final = (
 
 _ATTRIBUTES: Final = (
     C("banner {value <TEXT:rest>|none}", "Set the banner", v.banner, default="none", adds_up=True),
-    C("wins-server {value <ADDRESS:ip>...|none}", "Set the WINS servers", v.up_to(2, "ADDRESS"),
+    C("wins-server {value <ADDRESS:ip4>...|none}", "Set the WINS servers", v.up_to(2, "ADDRESS"),
       default="none"),
     C("dns-server {value <ADDRESS:ip>...|none}", "Set the DNS servers", v.up_to(4, "ADDRESS"),
       default="none"),
@@ -174,7 +180,7 @@ _ATTRIBUTES: Final = (
     C("vpn-filter {value <LIST>|none}", "Filter the tunnel", needs=("access-list LIST",), default="none"),
     C("ipv6-vpn-filter {value <LIST>|none}", "Filter IPv6", needs=("access-list LIST",), default="none"),
     C("vpn-tunnel-protocol {ikev1|ikev2|l2tp-ipsec|ssl-client|ssl-clientless|IPSec|svc|webvpn}...",
-      "Set the tunnel protocols", v.protocols, default="ikev1 l2tp-ipsec ssl-clientless"),
+      "Set the tunnel protocols", v.protocols, default="ikev1 l2tp-ipsec ssl-client ssl-clientless"),
     C("group-lock {value <GROUP>|none}", "Let users in through one connection profile alone",
       needs=("tunnel-group GROUP",), default="none"),
     C("split-tunnel-policy {tunnelall|tunnelspecified|excludespecified}", "Choose how to split",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asa_emu.config.document import Block, Document
 from asa_emu.config.edit import Place, execute, missing, modern, prefixes
-from asa_emu.config.facts import MASKED, Account, Ace, ConfigError, Hasher, Report
+from asa_emu.config.facts import Account, Ace, ConfigError, Hasher, Report, masked
 from asa_emu.config.grammar import MODES
 from asa_emu.config.syntax import CONTROL, Fault, Said, match
 from asa_emu.config.tree import Line, is_directive, read_tree
@@ -100,10 +100,9 @@ class _Loader:
             try:
                 return place, execute(self.document, place, line.text, line.number)[0]
             except Fault as fault:
-                if fault.kind not in ("unknown", "ambiguous"):
-                    source = self.document.source
-                    raise ConfigError(source, line.number, fault.reason, fault.remedy) from None
-                unknown = unknown or fault
+                if fault.kind not in ("unknown", "ambiguous") and _spelled_out(place.mode, line.text):
+                    raise ConfigError(self.document.source, line.number, fault.reason) from None
+                unknown = unknown or Fault("unknown", "unknown command")
         assert unknown is not None
         return unknown
 
@@ -124,10 +123,10 @@ class _Loader:
     def _keep(self, place: Place, line: Line, fault: Fault) -> None:
         reason = fault.reason
         elsewhere = [mode for mode in MODES if _knows(self.document, mode, line.text)]
-        if elsewhere:
+        if elsewhere and place.mode != "config":
             reason += f" here, {elsewhere[0]} has it"
         reason += f"; kept with the {line.count()} lines under it" if line.children else "; kept"
-        self.document.reports.append(Report(line.number, line.text, reason))
+        self.document.reports.append(Report(line.number, masked(line.text), reason))
         _keep_tree(place.block, line)
 
 
@@ -139,8 +138,19 @@ def _keep_tree(block: Block, line: Line) -> None:
             _keep_tree(entry.block, child)
 
 
+def _spelled_out(mode: str, text: str) -> bool:
+    """Tell whether a line begins with a command's whole first word.
+
+    `aaa authentication …` is no `aaa-server` line gone wrong, though the console would take `aaa` for it.
+    """
+    body, _, freed, _ = prefixes(text)
+    return modern(body).split(" ", 1)[0].lower() in MODES[mode].tree(freed).keywords
+
+
 def _knows(document: Document, mode: str, text: str) -> bool:
     body, _, freed, negative = prefixes(text)
+    if not _spelled_out(mode, text):
+        return False
     try:
         match(MODES[mode].tree(freed), modern(body), 0, Said(document, freed), partial=negative)
     except Fault as fault:
@@ -169,8 +179,10 @@ def _report_lenience(document: Document) -> None:
     for block, key, entry in document.top.walk():
         if key[0] == "enable" and block is document.top.child("webvpn") and key[1] not in named:
             report(entry.line, entry.texts[0], f"no interface is named {key[1]!r}; served all the same")
-        if isinstance(entry.value, Account) and entry.value.password.text == MASKED:
-            report(entry.line, entry.texts[0], "the password is masked; nobody can log in with it")
+        if isinstance(entry.value, Account) and not entry.value.password.is_well_formed:
+            report(
+                entry.line, entry.shown or "", "the stored password is masked or garbled; nobody can log in"
+            )
         if key[0] == "access-list" and key[1] in split_lists and isinstance(entry.value, list):
             for ace, text in zip(entry.value, entry.texts, strict=True):
                 if isinstance(ace, Ace) and ace.unread:

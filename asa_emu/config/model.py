@@ -8,13 +8,12 @@ an ASA.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from asa_emu.config import settings as s
-from asa_emu.config.document import UNSET, Block, Document, Setting, Unset
+from asa_emu.config.document import Block, Document, Setting, Unset
 from asa_emu.config.edit import Editor
 from asa_emu.config.facts import (
     Account,
@@ -30,6 +29,7 @@ from asa_emu.config.facts import (
 )
 from asa_emu.config.load import decode_config, load
 from asa_emu.config.render import render, render_startup
+from asa_emu.config.views import GroupOption, TunnelGroup, User, WebVpn
 
 T = TypeVar("T")
 DEFAULT_CAPACITY: Final = 20_000
@@ -37,84 +37,6 @@ DEFAULT_CAPACITY: Final = 20_000
 LANDING_GROUP: Final = "DefaultWEBVPNGroup"
 """The connection profile of users who match no other one."""
 DEFAULT_POLICY: Final = "DfltGrpPolicy"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A local user: one of `username`, or one of a range."""
-
-    name: str
-    password: StoredPassword | None
-    privilege: int
-    totp: str | None
-    """Base32 secret of the second factor, without padding."""
-    attributes: Block | None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupOption:
-    """One row of the group list; `value` is what a client sends back, which is the label."""
-
-    label: str
-    value: str
-    tunnel_group: str
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelGroup:
-    """A connection profile."""
-
-    name: str
-    type: str
-    address_pools: tuple[str, ...]
-    ipv6_address_pools: tuple[str, ...]
-    default_group_policy: str
-    authentication: frozenset[str]
-    """What must succeed: "aaa", "certificate", both, or a way that the emulator does not have."""
-    aliases: tuple[str, ...]
-    """Enabled aliases in order."""
-    urls: tuple[str, ...]
-    """Enabled group-urls in order."""
-    username_from_certificate: tuple[str, ...]
-    authentication_server_group: tuple[str, ...]
-    secondary_authentication_server_group: tuple[str, ...]
-    authorization_server_group: tuple[str, ...]
-    accounting_server_group: tuple[str, ...]
-    authorization_required: bool
-    strip_realm: bool
-    strip_group: bool
-
-    @property
-    def needs_certificate(self) -> bool:
-        """Whether a client must show a certificate."""
-        return bool(self.authentication & {"certificate", "multiple-certificate"})
-
-    @property
-    def needs_password(self) -> bool:
-        """Whether a client must log in by AAA."""
-        return "aaa" in self.authentication
-
-
-@dataclass(frozen=True, slots=True)
-class WebVpn:
-    """The global `webvpn` block."""
-
-    interfaces: tuple[str, ...]
-    """Where WebVPN is enabled, in order; empty when it is off."""
-    dtls: bool
-    """False when every interface is `tls-only`."""
-    port: int
-    dtls_port: int
-    anyconnect_enabled: bool
-    group_list: bool
-    default_idle_timeout: float
-    images: tuple[str, ...]
-    """Client images by their order numbers."""
-    profiles: tuple[tuple[str, str], ...]
-    """(name, file) of client profiles."""
-    essentials: bool
-    legacy_dtls: bool
-    """Whether Cisco's DTLS 0.9 (version 0x0100) is spoken."""
 
 
 class Config:
@@ -164,7 +86,9 @@ class Config:
     def say(self, setting: Setting[T], *key: str) -> T:
         """Return a setting at the top level, or under the statement `key`, or its default."""
         block = self.document.top.child(*key) if key else self.document.top
-        said: T | Unset = block.get(setting) if block else UNSET
+        if block is None:
+            return setting.default
+        said = block.get(setting)
         return setting.default if isinstance(said, Unset) else said
 
     @property
@@ -292,10 +216,12 @@ class Config:
         return self.remember("tunnel-groups", self._tunnel_groups)
 
     def _tunnel_groups(self) -> dict[str, TunnelGroup]:
-        types = {key[1]: str(entry.value) for key, entry in self.document.top.family("tunnel-group")}
-        for name in ("DefaultRAGroup", LANDING_GROUP):
-            types.setdefault(name, "remote-access")
-        return {name: self._tunnel_group(name, kind) for name, kind in types.items() if kind != "ipsec-l2l"}
+        top = self.document.top
+        named = (key[1] for key in top.entries if key[0].startswith("tunnel-group"))
+        names = dict.fromkeys((*named, "DefaultRAGroup", LANDING_GROUP))
+        types = {key[1]: str(entry.value) for key, entry in top.family("tunnel-group")}
+        kinds = {name: types.get(name, "remote-access") for name in names if name != "DefaultL2LGroup"}
+        return {name: self._tunnel_group(name, kind) for name, kind in kinds.items() if kind != "ipsec-l2l"}
 
     def _tunnel_group(self, name: str, kind: str) -> TunnelGroup:
         general, webvpn = ("tunnel-group general", name), ("tunnel-group webvpn", name)

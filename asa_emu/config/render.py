@@ -6,45 +6,47 @@ understands. `all` adds the defaults that nobody said, those of group policies u
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from asa_emu.config.document import Block, Document, Entry, Key
-from asa_emu.config.facts import MASKED
+from asa_emu.config.facts import masked
 from asa_emu.config.grammar import MODES
 
-_SECRET: Final = re.compile(
-    r"\b(password|passwd|key|pre-shared-key|secret|community|ldap-login-password)((?: [058])?) (\S+)"
-)
 _DEFAULT_POLICY: Final[Key] = ("group-policy attributes", "DfltGrpPolicy")
 _SHOWS_DEFAULTS: Final = ("config", "config-webvpn", "config-tunnel-general", "config-tunnel-webvpn")
 
 
 def render(document: Document, *, defaults: bool = False) -> str:
     """Return what `show running-config [all]` prints, one statement per line, secrets masked."""
-    return "".join(f"{line}\n" for line in _lines(document.top, "config", 0, True, defaults))
+    return _text(_lines(document.top, "config", 0, True, defaults))
 
 
 def render_startup(document: Document) -> str:
     """Return what `write memory` stores: it loads back to an equal document."""
-    return "".join(f"{line}\n" for line in _lines(document.top, "config", 0, False, False))
+    return _text(_lines(document.top, "config", 0, False, False))
 
 
-def _lines(block: Block, mode: str, depth: int, masked: bool, defaults: bool) -> Iterator[str]:
+def _text(lines: Iterable[str]) -> str:
+    """Join lines; only in a text without indentation does an empty block need its end marked."""
+    listed = list(lines)
+    indented = any(line.startswith(" ") for line in listed)
+    return "".join(f"{line}\n" for line in listed if not (indented and line == "!"))
+
+
+def _lines(block: Block, mode: str, depth: int, shown: bool, defaults: bool) -> Iterator[str]:
     entries = dict(block.entries)
     if defaults:
         yield from _missing_defaults(entries, mode, " " * depth)
     for key, entry in entries.items():
         for text in entry.texts:
-            yield " " * depth + (_masked(entry, text) if masked else text)
+            yield " " * depth + (_shown(entry, text) if shown else text)
         if entry.block is None:
             continue
         inner = defaults and (entry.mode in _SHOWS_DEFAULTS or key == _DEFAULT_POLICY or mode != "config")
         if entry.block.entries or inner:
-            yield from _lines(entry.block, entry.mode, depth + 1, masked, inner)
+            yield from _lines(entry.block, entry.mode, depth + 1, shown, inner)
         elif depth == 0:
-            # A header with nothing indented under it must not swallow the next line of a flat text.
             yield "!"
 
 
@@ -59,5 +61,7 @@ def _missing_defaults(entries: dict[Key, Entry], mode: str, indent: str) -> Iter
         entries.setdefault(("webvpn",), Entry(["webvpn"], block=Block(), mode="config-group-webvpn"))
 
 
-def _masked(entry: Entry, text: str) -> str:
-    return entry.shown if entry.shown is not None else _SECRET.sub(rf"\1\2 {MASKED}", text)
+def _shown(entry: Entry, text: str) -> str:
+    if entry.known:
+        return entry.shown if entry.shown is not None else text
+    return masked(text)

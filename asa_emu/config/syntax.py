@@ -36,12 +36,11 @@ LONGEST_SECONDS: Final = 35791394 * 60.0
 class Fault(Exception):
     """A line that cannot be executed: how it failed, why, and the column of the offending word."""
 
-    def __init__(self, kind: FaultKind, reason: str, position: int = 0, remedy: str = "") -> None:
-        super().__init__(kind, reason, position, remedy)
+    def __init__(self, kind: FaultKind, reason: str, position: int = 0) -> None:
+        super().__init__(kind, reason, position)
         self.kind: FaultKind = kind
         self.reason = reason
         self.position = position
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +148,18 @@ def match(root: Node[C], line: str, start: int, said: Said, *, partial: bool = F
     """
     node, at = root, start
     while word := _WORD.search(line, at):
-        said.position, at = word.start(), word.end()
+        before, said.position, at = at, word.start(), word.end()
         if rest := _rest_of(node):
-            text = line[word.start() :].rstrip(" \t")
+            # A text keeps its own leading blanks, as a banner needs them.
+            begins = before + 1 if rest[0].label == "TEXT" else word.start()
+            text = line[begins:].rstrip(" \t")
             said.words.append(text)
             said.bound[rest[0].label] = [text]
             return rest[1]
         node = _step(node, said, word.group(), line)
     if node.command is None and not partial:
-        if rest := _rest_of(node):
-            said.bound[rest[0].label] = [""]
+        if (rest := _rest_of(node)) and rest[0].label == "TEXT":
+            said.bound["TEXT"] = [""]
             return rest[1]
         expected = " or ".join(what for what, _ in choices(node))
         raise Fault("incomplete", f"incomplete command, expected {expected}", len(line))
@@ -206,7 +207,10 @@ def _step(node: Node[C], said: Said, word: str, line: str) -> Node[C]:
     if not node.is_value and node.command is None:
         raise Fault("unknown", "unknown command", said.position)
     expected = [what for what, _ in choices(node)]
-    if expected == ["<cr>"]:
+    if "PASSWORD" in said.bound:
+        # What follows may be the rest of a password, which must not get into a log.
+        reason = 'unexpected word after the password; blanks take !emu username NAME password "…"'
+    elif expected == ["<cr>"]:
         reason = f"unexpected word {word!r} at the end"
     elif not reason:
         reason = f"bad value {word!r}, expected {' or '.join(expected)}"
@@ -274,6 +278,8 @@ def _grow(starts: list[Node[C]], element: _Element, help_text: str) -> list[Node
         for branch in element.branches:
             reached = starts
             for part in branch:
+                for node in reached:
+                    node.is_value = True
                 reached = _grow(reached, part, help_text)
             ends.extend(node for node in reached if not any(node is end for end in ends))
         return ends

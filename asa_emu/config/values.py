@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from typing import Final
+from urllib.parse import urlsplit
 
 from asa_emu.config.access_list import read_ace
 from asa_emu.config.facts import (
@@ -112,7 +113,12 @@ def split_dns(said: Said) -> tuple[str, ...]:
 
 def group_url(said: Said) -> bool:
     """Check a group-url; return whether it is enabled."""
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", said.text("URL")):
+    try:
+        parts = urlsplit(said.text("URL"))
+        well_formed = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        well_formed = False
+    if not well_formed:
         raise ValueError(f"bad URL {said.text('URL')!r}, expected https://HOST/PATH")
     return flag(said)
 
@@ -226,6 +232,12 @@ def account_texts(said: Said, value: object) -> tuple[str, str]:
     return _with_secret(f"{before} password", value.password, after)
 
 
+def external_texts(said: Said, value: object) -> tuple[str, str]:
+    """Spell a `group-policy NAME external` line again, which ends in a server's password."""
+    text = " ".join(said.words)
+    return text, re.sub(r"\bpassword \S+", f"password {MASKED}", text)
+
+
 def enable_password(said: Said) -> StoredPassword:
     """Return the password of privileged mode."""
     return _stored(said, "pbkdf2")
@@ -234,7 +246,8 @@ def enable_password(said: Said) -> StoredPassword:
 def enable_texts(said: Said, value: object) -> tuple[str, str]:
     """Spell an `enable password` line again."""
     assert isinstance(value, StoredPassword)
-    return _with_secret("enable password", value, "")
+    after = f" level {said.text('LEVEL')}" if "LEVEL" in said.bound else ""
+    return _with_secret("enable password", value, after)
 
 
 def user_range(said: Said) -> UserRange:
@@ -256,11 +269,13 @@ def user_range_texts(said: Said, value: object) -> tuple[str, str]:
 
 def totp(said: Said) -> str:
     """Return a base32 secret in capitals and without padding."""
-    secret = said.text("BASE32").upper().rstrip("=")
+    secret = said.text("BASE32").replace("-", "").upper().rstrip("=")
     try:
-        base64.b32decode(secret + "=" * (-len(secret) % 8))
+        key = base64.b32decode(secret + "=" * (-len(secret) % 8))
     except (binascii.Error, ValueError):
-        raise ValueError("bad base32 secret") from None
+        key = b""
+    if not key:
+        raise ValueError("bad base32 secret")
     return secret
 
 
@@ -291,5 +306,6 @@ def _with_secret(before: str, password: StoredPassword, after: str) -> tuple[str
         )
     shown = f"{before} {MASKED} pbkdf2{after}"
     if re.search(r'[ \t\x00-\x1f\x7f]|^"', password.text) or password.text == MASKED:
-        return f"!emu {before} {json.dumps(password.text, ensure_ascii=False)}{after}", shown
+        spelled = json.dumps(password.text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return f"!emu {before} {spelled}{after}", shown
     return f"{before} {password.text}{after}", shown
