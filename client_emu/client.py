@@ -435,7 +435,7 @@ class Client:
             return
         tunnel.abandon()
         if self.network.up:
-            tunnel.stream.abort()
+            self._nursery.start_soon(tunnel.stream.aclose)
         else:
             # a pulled cable carries no reset: the headend must find out by itself
             self._parked.append(tunnel.stream)
