@@ -131,7 +131,9 @@ class _Loader:
 
 
 def _keep_tree(block: Block, line: Line) -> None:
-    entry = block.keep(CONTROL.sub("\ufffd", line.text), line.number)
+    text = CONTROL.sub("\ufffd", line.text)
+    # Marked in front as well, so that without its control characters it does not become a command.
+    entry = block.keep(text if text == line.text else f"\ufffd{text}", line.number)
     if line.children:
         entry.block = Block()
         for child in line.children:

@@ -29,7 +29,7 @@ class Line:
 
 def read_tree(text: str) -> tuple[list[Line], bool]:
     """Return the top-level lines, and whether the text is flat."""
-    flat = not re.search(r"^[ \t]+[^ \t\r\n!:]|^[ \t]+!emu[ \t]", text, re.MULTILINE)
+    flat = not re.search(r"^[ \t]+([^ \t\r\n!:]|!emu(?![^ \t\r\n]))", text, re.MULTILINE)
     top: list[Line] = []
     open_lines: list[tuple[int, Line]] = []
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
