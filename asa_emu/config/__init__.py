@@ -22,6 +22,7 @@ from asa_emu.config.facts import (
     UserRange,
 )
 from asa_emu.config.gateway import inside_gateway
+from asa_emu.config.logging import DeviceId, LogFilter, Logging, LogHost
 from asa_emu.config.model import (
     DEFAULT_CAPACITY,
     LANDING_GROUP,
@@ -41,11 +42,15 @@ __all__ = [
     "Ace",
     "Config",
     "ConfigError",
+    "DeviceId",
     "Editor",
     "GroupOption",
     "Hasher",
     "Interface",
     "Ipv6Pool",
+    "LogFilter",
+    "LogHost",
+    "Logging",
     "Outcome",
     "Policy",
     "Pool",

@@ -88,7 +88,13 @@ def modern(body: str) -> str:
 
 def missing(kind: str, name: str) -> str:
     """Say that an object does not exist."""
-    noun = {"pool": "address pool", "ipv6-pool": "IPv6 address pool", "username": "user"}.get(kind, kind)
+    nouns = {
+        "pool": "address pool",
+        "ipv6-pool": "IPv6 address pool",
+        "username": "user",
+        "logging-list": "logging list",
+    }
+    noun = nouns.get(kind, kind)
     return f"{noun} {name!r} does not exist"
 
 
@@ -123,12 +129,16 @@ def _store(place: Place, command: Command, key: Key, entry: Entry, live: bool) -
         old.value += entry.value
         old.texts += entry.texts
         return None
-    later: frozenset[str] = frozenset()
-    if live and place.mode == "config":
-        rank = ORDER.get(key[0], len(ORDER))
-        later = frozenset(family for family, other in ORDER.items() if other > rank)
-    place.block.put(key, entry, later)
+    place.block.put(key, entry, _shown_after(place.mode, key[0]) if live else frozenset())
     return entry.block
+
+
+def _shown_after(mode: str, family: str) -> frozenset[str]:
+    """Return what an ASA shows after a statement, so that one typed is not simply put last."""
+    if mode != "config":
+        return frozenset({"webvpn"} - {family})
+    rank = ORDER.get(family, len(ORDER))
+    return frozenset(other for other, its in ORDER.items() if its > rank)
 
 
 def _remove(
@@ -152,7 +162,8 @@ def _remove(
     if live:
         _refuse_removal(document, place, commands[0], keys, start)
     if commands[0].negatable:
-        text = f"no {' '.join(commands[0].head)}"
+        words = said.words if commands[0].keyed_by else commands[0].head
+        text = f"no {' '.join(words)}"
         place.block.put(keys[0], Entry([text], False, line=number))
     elif commands[0].adds_up and node.command is not None and there:
         _remove_one(place.block, there[0], " ".join(said.words))

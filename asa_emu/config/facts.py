@@ -22,6 +22,18 @@ Hasher: TypeAlias = Callable[[str, Scheme], str]
 MASKED = "*****"
 """What `show running-config` prints in place of a secret; loaded back, it verifies nothing."""
 
+LEVELS: Final = (
+    "emergencies",
+    "alerts",
+    "critical",
+    "errors",
+    "warnings",
+    "notifications",
+    "informational",
+    "debugging",
+)
+"""The names of the severities of messages, 0 to 7."""
+
 _SECRET: Final = re.compile(
     r"\b(password|passwd|key|pre-shared-key|secret|community|ldap-login-password)((?: [058])?) (\S+)"
 )

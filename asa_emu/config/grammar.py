@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from asa_emu.config import logging as lg
 from asa_emu.config import values as v
 from asa_emu.config.document import Block, Document, Key, Reference
+from asa_emu.config.facts import LEVELS
 from asa_emu.config.syntax import Node, Said, compile_patterns, head_of
 
 
@@ -73,6 +75,7 @@ def _refuse_port(document: Document, webvpn: Block) -> str:
 
 C = Command
 _LEVEL = "[privilege <LEVEL:int 0-15>]"
+_SEVERITY = f"<LEVEL:int 0-7>|{'|'.join(LEVELS)}"
 # A row is a row of a table, as in the reference; the formatter would make ten lines of each.
 # fmt: off
 _GLOBAL: Final = (
@@ -92,6 +95,27 @@ _GLOBAL: Final = (
     C("ipv6 local pool <NAME> <PREFIX:prefix6> <COUNT:int 1-16384>", "Define a pool of IPv6 addresses",
       v.ipv6_pool, "ipv6-pool", ("NAME",)),
     C("interface <NAME:rest>", "Configure an interface", v.nothing, keyed_by=("NAME",), opens="config-if"),
+    C("logging enable", "Log", v.true),
+    C("logging timestamp [rfc5424]", "Stamp messages with the time", lg.timestamp),
+    C("logging hide username", "Hide the user name of a failed login", v.true, negatable=True),
+    C("logging emblem", "Use the EMBLEM format", v.true),
+    C(f"logging list <NAME> {{level {{{_SEVERITY}}} [class <CLASS>]|class <CLASS>|message <RANGE>}}",
+      "Add to a list of messages", lg.clause, "logging-list", ("NAME",), adds_up=True),
+    C("logging buffer-size <BYTES:int 4096-1048576>", "Set the size of the buffer", default="4096"),
+    *(C(f"logging {where} {{{_SEVERITY}|<LIST:list>}}", f"Choose what goes to the {where} destination",
+        lg.severity, needs=("logging-list LIST",), texts=lg.severity_texts)
+      for where in lg.DESTINATIONS),
+    C("logging facility <FACILITY:int 16-23>", "Set the facility", default="20"),
+    C("logging queue <MESSAGES:int 0-8192>", "Set the length of the queue", default="512"),
+    C("logging device-id {hostname|context-name|ipaddress <IFNAME> [system]|string <TEXT>}",
+      "Name the device in every message", lg.device_id),
+    C("logging host <IFNAME:nameif> <ADDRESS:ip> [<PORT>] [format emblem|secure]", "Send messages to a host",
+      lg.host, keyed_by=("IFNAME", "ADDRESS")),
+    C("logging permit-hostdown", "Go on when a TCP host is down", v.true),
+    C("logging message <ID:int 100000-999999>", "Switch a message on or off", v.true, keyed_by=("ID",),
+      negatable=True),
+    C(f"logging message <ID:int 100000-999999> level {{{_SEVERITY}}}", "Change the severity of a message",
+      lg.severity, "logging message level", ("ID",), texts=lg.severity_texts),
     C("access-list alert-interval <SECONDS:int 1-3600>", "Set how often denied flows are told"),
     C("access-list deny-flow-max <FLOWS:int 1-4096>", "Limit the denied flows told"),
     C("access-list <NAME> <ENTRY:rest>", "Add to an access list", v.ace, keyed_by=("NAME",), adds_up=True),
@@ -144,8 +168,8 @@ _INTERFACE: Final = (
 )
 
 _WEBVPN: Final = (
-    C("port <PORT:int 1-65535>", "Set the TCP port", default="443", refusal=_refuse_port),
-    C("dtls port <PORT:int 1-65535>", "Set the UDP port", default="443", refusal=_refuse_port),
+    C("port <PORT:port 1-65535>", "Set the TCP port", default="443", refusal=_refuse_port),
+    C("dtls port <PORT:port 1-65535>", "Set the UDP port", default="443", refusal=_refuse_port),
     C("enable <IFNAME> [tls-only]", "Serve WebVPN on an interface", lambda said: "tls-only" in said.chosen,
       keyed_by=("IFNAME",), info="INFO: WebVPN and DTLS are enabled on '{IFNAME}'."),
     C("default-idle-timeout <SECONDS:seconds 60-86400>", "Set the idle timeout of policies that have none",
@@ -282,6 +306,9 @@ _EMULATED_GLOBAL: Final = (
       ("username NAME",), texts=v.totp_texts),
     C("users <PREFIX> <RANGE> password <PASSWORD:password> [emu]", "Define a range of users", v.user_range,
       keyed_by=("PREFIX", "RANGE"), texts=v.user_range_texts),
+    *(C(f"logging host <ADDRESS:ip>{port} [format {{emblem|rfc5424}}]", "Send messages to a host", lg.host,
+        keyed_by=keys)
+      for port, keys in (("", ("ADDRESS",)), (" <PORT>", ("ADDRESS", "PORT")))),
     C("quirk <ID>", "Behave as an ASA with this bug", v.known_id("quirk", v.QUIRKS), keyed_by=("ID",)),
     C("feature <ID>", "Have this enhancement", v.known_id("feature", v.FEATURES), keyed_by=("ID",)),
 )

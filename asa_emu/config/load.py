@@ -23,6 +23,7 @@ _REMEDIES = {
     "group-policy": "group-policy {name} internal",
     "tunnel-group": "tunnel-group {name} type remote-access",
     "username": "username {name} password PASSWORD",
+    "logging-list": "logging list {name} level LEVEL",
     "aaa-server": "aaa-server {name} protocol radius",
 }
 
@@ -181,6 +182,8 @@ def _report_lenience(document: Document) -> None:
     for block, key, entry in document.top.walk():
         if key[0] == "enable" and block is document.top.child("webvpn") and key[1] not in named:
             report(entry.line, entry.texts[0], f"no interface is named {key[1]!r}; served all the same")
+        if key[0] == "logging host" and entry.texts[0].endswith(" secure"):
+            report(entry.line, entry.texts[0], "messages go to this host without TLS")
         if isinstance(entry.value, Account) and not entry.value.password.is_well_formed:
             report(
                 entry.line, entry.shown or "", "the stored password is masked or garbled; nobody can log in"

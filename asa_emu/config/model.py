@@ -28,6 +28,7 @@ from asa_emu.config.facts import (
     UserRange,
 )
 from asa_emu.config.load import decode_config, load
+from asa_emu.config.logging import Logging, read_logging
 from asa_emu.config.render import render, render_startup
 from asa_emu.config.views import GroupOption, TunnelGroup, User, WebVpn
 
@@ -105,6 +106,11 @@ class Config:
     def timezone(self) -> Timezone:
         """The zone of `show clock` and of syslog stamps."""
         return self.say(s.TIMEZONE)
+
+    @property
+    def logging(self) -> Logging:
+        """The `logging` commands."""
+        return self.remember("logging", lambda: read_logging(self.document.top))
 
     @property
     def enable_password(self) -> StoredPassword | None:
@@ -257,7 +263,8 @@ class Config:
     def _webvpn(self) -> WebVpn:
         block = self.document.top.child("webvpn") or Block()
         enabled = {key[1]: entry.value for key, entry in block.family("enable")}
-        images = {key[1]: entry.value for key, entry in block.family("anyconnect image")}
+        images = block.family("anyconnect image")
+        orders = {key[1]: entry.value for key, entry in images if isinstance(entry.value, int)}
         return WebVpn(
             interfaces=tuple(enabled),
             dtls=not enabled or not all(enabled.values()),
@@ -266,7 +273,7 @@ class Config:
             anyconnect_enabled=self.say(s.ANYCONNECT_ENABLED, "webvpn"),
             group_list=self.say(s.GROUP_LIST, "webvpn"),
             default_idle_timeout=self.say(s.DEFAULT_IDLE_TIMEOUT, "webvpn"),
-            images=tuple(sorted(images, key=lambda name: str(images[name]).zfill(12))),
+            images=tuple(sorted(orders, key=orders.__getitem__)),
             profiles=tuple((key[1], str(e.value)) for key, e in block.family("anyconnect profiles")),
             essentials=self.say(s.ESSENTIALS, "webvpn"),
             legacy_dtls=self.say(s.LEGACY_DTLS, "webvpn"),

@@ -17,6 +17,8 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Interface, ip_address
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
 
+from asa_emu.config.facts import LEVELS
+
 if TYPE_CHECKING:
     from asa_emu.config.document import Document
 
@@ -326,6 +328,10 @@ def _read_integer(argument: Argument, word: str, freed: bool) -> tuple[object, s
     return number, str(number)
 
 
+def _read_port(argument: Argument, word: str, freed: bool) -> tuple[object, str]:
+    return _read_integer(argument, word, False)  # no directive makes more ports
+
+
 def _read_minutes(argument: Argument, word: str, freed: bool) -> tuple[object, str]:
     return _read_duration(argument, word, freed, 60.0, "minutes")
 
@@ -405,6 +411,20 @@ def _read_interface_in_parentheses(argument: Argument, word: str, freed: bool) -
     return word[1:-1], word
 
 
+def _read_nameif(argument: Argument, word: str, freed: bool) -> tuple[object, str]:
+    try:
+        ip_address(word)
+    except ValueError:
+        return _read_word(argument, word, freed)
+    raise ValueError(f"bad value {word!r}, expected the name of an interface")
+
+
+def _read_list(argument: Argument, word: str, freed: bool) -> tuple[object, str]:
+    if any(level.startswith(word.lower()) for level in LEVELS):
+        raise ValueError(f"bad value {word!r}, expected the name of a list")
+    return _read_word(argument, word, freed)
+
+
 def _read_password(argument: Argument, word: str, freed: bool) -> tuple[object, str]:
     if freed and word.startswith('"'):
         try:
@@ -433,6 +453,7 @@ _READERS: dict[str, Callable[[Argument, str, bool], tuple[object, str]]] = {
     "word": _read_word,
     "rest": _read_word,
     "int": _read_integer,
+    "port": _read_port,
     "minutes": _read_minutes,
     "seconds": _read_seconds,
     "ip": _read_address,
@@ -442,6 +463,8 @@ _READERS: dict[str, Callable[[Argument, str, bool], tuple[object, str]]] = {
     "span": _read_span,
     "prefix6": _read_prefix6,
     "ifc": _read_interface_in_parentheses,
+    "nameif": _read_nameif,
+    "list": _read_list,
     "password": _read_password,
     "hours": _read_hours,
 }
