@@ -1,22 +1,23 @@
-"""What one DTLS record costs: `python bench/dtls_records.py [SUITE …]`.
+"""What one DTLS record costs.
 
-Prints microseconds of CPU per 1,400-byte packet for `seal` and `receive`, the bare AES-GCM call beneath
-them, the CPU of a handshake (both ends), and the bytes an idle association occupies. The best of several
-rounds counts: a shared machine only ever adds.
+Microseconds of CPU per 1,400-byte packet for `seal` and `receive`, the bare AES-GCM call beneath them, the
+CPU of a handshake (both ends), and the bytes an idle association occupies. The best of several rounds counts:
+a shared machine only ever adds.
 """
 
 import gc
 import itertools
-import sys
 import time
 import tracemalloc
+from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from asa_emu.wire.dtls import DTLS_1_2, SUITES, DtlsClient, DtlsServer, Psk, Resumption, Secret
 
 PACKETS = 4000
-ROUNDS = 7
+MOST_ROUNDS = 7
+NAMES = ("PSK-AES256-GCM-SHA384", "AES256-GCM-SHA384", "AES256-SHA")
 PAYLOAD = bytes(1400)
 
 
@@ -36,10 +37,10 @@ def pair(secret: Secret) -> tuple[DtlsClient, DtlsServer]:
     return client, server
 
 
-def records(secret: Secret) -> tuple[float, float]:
+def records(secret: Secret, rounds: int) -> tuple[float, float]:
     """Return the microseconds of a seal and of a receive."""
     seal_best = receive_best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         client, server = pair(secret)
         seal, receive = client.seal, server.receive
         start = time.process_time()
@@ -54,12 +55,12 @@ def records(secret: Secret) -> tuple[float, float]:
     return seal_best / PACKETS * 1e6, receive_best / PACKETS * 1e6
 
 
-def aead() -> tuple[float, float]:
+def aead(rounds: int) -> tuple[float, float]:
     """Return the microseconds that AESGCM itself takes to encrypt and to decrypt."""
     cipher, nonce, more = AESGCM(bytes(32)), bytes(12), bytes(13)
     sealed = cipher.encrypt(nonce, PAYLOAD, more)
     best = [float("inf"), float("inf")]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for at, (call, data) in enumerate(((cipher.encrypt, PAYLOAD), (cipher.decrypt, sealed))):
             start = time.process_time()
             for _ in range(PACKETS):
@@ -68,10 +69,10 @@ def aead() -> tuple[float, float]:
     return best[0] / PACKETS * 1e6, best[1] / PACKETS * 1e6
 
 
-def handshake(secret: Secret) -> float:
+def handshake(secret: Secret, rounds: int) -> float:
     """Return the microseconds of a whole handshake, both ends."""
     best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         start = time.process_time()
         for _ in range(50):
             pair(secret)
@@ -91,23 +92,22 @@ def idle_bytes(secret: Secret) -> int:
     return size // len(kept)
 
 
-def main() -> None:
-    """Print the table."""
-    names = sys.argv[1:] or ["PSK-AES256-GCM-SHA384", "AES256-GCM-SHA384", "AES256-SHA"]
-    sealed, opened = aead()
-    print(f"{'bare AES-256-GCM':24} seal {sealed:5.2f} us  open {opened:5.2f} us")
+def run(seconds: float) -> dict[str, Any]:
+    """Every suite in use, in as many rounds as there is time for."""
+    rounds = max(1, min(MOST_ROUNDS, int(3 * seconds)))
+    sealed, opened = aead(rounds)
+    figures: dict[str, Any] = {"bare AES-256-GCM": {"seal": round(sealed, 2), "open": round(opened, 2)}}
     by_name = {suite.openssl_name: suite for suite in SUITES.values()}
-    for name in names:
+    for name in NAMES:
         suite = by_name[name]
         secret: Secret = (
             Psk(bytes(32), bytes(32)) if suite.psk else Resumption(bytes(32), bytes(48), suite, DTLS_1_2)
         )
-        seal, receive = records(secret)
-        print(
-            f"{name:24} seal {seal:5.2f} us  receive {receive:5.2f} us"
-            f"  handshake {handshake(secret):4.0f} us  idle {idle_bytes(secret)} bytes"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        seal, receive = records(secret, rounds)
+        figures[name] = {
+            "seal": round(seal, 2),
+            "receive": round(receive, 2),
+            "handshake": round(handshake(secret, rounds)),
+            "idle_bytes": idle_bytes(secret),
+        }
+    return {"unit": "us", "size": len(PAYLOAD), "figures": figures}
