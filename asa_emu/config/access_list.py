@@ -26,8 +26,8 @@ def read_ace(text: str, names: Mapping[str, str], line: int) -> Ace:
     if words[:1] == ["line"]:
         words = words[2:]
     kind = words[0].lower() if words else ""
-    if kind in ("remark", "webtype", "ethertype"):
-        return Ace(False, (), "" if kind == "remark" else f"a {kind} entry", line)
+    if kind in ("remark", "webtype", "ethertype", "advanced"):
+        return Ace(False, (), "" if kind == "remark" else f"of kind {kind}", line)
     if kind in ("permit", "deny"):
         words = ["extended", *words]
         kind = "extended"

@@ -206,6 +206,8 @@ def test_a_new_line_goes_where_an_asa_shows_it() -> None:
         "ip local pool Q 10.9.0.1-10.9.0.5",
     ]
     assert shown.index("username eve nopassword") < shown.index("tunnel-group T type remote-access")
+    run(editor, "group-policy G attributes", "webvpn", "anyconnect mtu 1300", "exit", "vlan 5")
+    assert " vlan 5\n webvpn\n  anyconnect mtu 1300\n" in config.startup()
 
 
 def test_what_is_typed_is_hashed_and_masked() -> None:

@@ -205,6 +205,17 @@ def test_what_an_ipsec_line_hides_is_not_interpreted() -> None:
         ("access-list A standard allow any", "expected permit or deny"),
         ("access-list A extended permit ip any", "a source and a destination"),
         ("access-list A standard permit host nowhere", "bad network"),
+        ("access-list A standard permit", "incomplete access-list entry"),
+        ("access-list A extended deny", "incomplete access-list entry"),
+        ("interface a\n ip address fd00::1 255.0.0.0", "expected IPv4 (or dhcp, pppoe)"),
+        ("interface a\n ip address 10.0.0.1 255.0.0.0 standby", "incomplete command, expected STANDBY"),
+        ("interface a\n ipv6 address 10.0.0.1 link-local", "bad IPv6 prefix"),
+        ("ip local pool P 10.0.0.1-", "bad address range"),
+        ("aaa-server R inside host 10.0.0.1", "expected an interface in parentheses (or protocol, host)"),
+        ("tunnel-group T type remote-access\ntunnel-group T webvpn-attributes\n group-url https://[x enable",
+         "3: bad URL"),
+        ("webvpn\n !emu port 70000", "from 1 to 65535"),
+        ("!emu username bob password \"\"", "an empty password"),
         ("username bob password one two", "unexpected word after the password"),
         ("!emu username bob totp 0189", "bad base32"),
         ("!emu username bob password \"\\ud800\"", "bad JSON"),
@@ -320,6 +331,23 @@ def test_clear_passwords_are_hashed_on_load() -> None:
     assert users["bob"] is not None and users["bob"].privilege == 15
     assert "geheim" not in config.startup()
     assert parse_config(config.startup()).document == config.document
+
+
+def test_what_split_tunnelling_cannot_use_still_loads() -> None:
+    config = parse_config(
+        "access-list A line 1 extended permit tcp any any eq 443\n"
+        "access-list A permit ip 10.0.0.0 255.0.0.0 any4\naccess-list A webtype permit url any\n"
+        "access-list A advanced permit ip any any rule-id 1\n"
+        "access-list A extended permit ip object-group X any\naccess-list A standard permit any\n"
+    )
+    entries = config.access_list("A")
+    assert [len(entry.networks) for entry in entries] == [0, 1, 0, 0, 0, 1]
+    assert [entry.unread for entry in entries if entry.unread] == [
+        "protocol tcp",
+        "of kind webtype",
+        "of kind advanced",
+        "object-group as source",
+    ]
 
 
 def test_a_password_is_taken_literally() -> None:
