@@ -152,7 +152,7 @@ def connect(
             tun=tun,
         )
         report = _report_json if json else _report_text
-        ask = _ask_terminal if not json and sys.stdin.isatty() and sys.stdout.isatty() else None
+        ask = _ask_terminal if not json and os.isatty(0) and os.isatty(1) else None
         client = Client(options, on_event=report, ask=ask)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -225,7 +225,10 @@ async def _take_orders(client: Client, report: Report) -> None:
     buffer = b""
     while True:
         # a thread, for stdin may be a file, which no event loop can wait for
-        data = await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True)
+        try:
+            data = await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True)
+        except OSError:
+            return  # stdin is closed
         if not data:
             return
         *lines, buffer = (buffer + data).split(b"\n")

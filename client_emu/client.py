@@ -1,5 +1,4 @@
-"""A VPN client as an object: log in on entering, carry packets, lose and mend connections, log off on
-leaving.
+"""A VPN client as an object: entering it logs in, leaving it logs off, and between them it mends what breaks.
 
     async with Client(options) as vpn:
         await vpn.ping("10.20.30.1")
@@ -48,9 +47,9 @@ from client_emu.trust import ServerNotTrusted
 from client_emu.tunnel import BrokenPeer, Lost, ToldToEnd, Traffic, Tunnel
 
 KEPT_EVENTS: Final = 1000
-SomeEvent = TypeVar("SomeEvent", bound=Event)
-
 BACKLOG: Final = 256  # packets sent by the adapter while there is no tunnel
+
+SomeEvent = TypeVar("SomeEvent", bound=Event)
 
 
 class ConnectFailed(Exception):
@@ -77,6 +76,7 @@ class Client:
         self.tls_traffic = Traffic()
         self.dtls_traffic = Traffic()
         self.dropped = 0
+        """Outgoing packets lost to full queues."""
         self.answer: ConnectAnswer | None = None
         self.token: str | None = options.token
         self.adapter: adapters.Adapter = (
