@@ -31,6 +31,7 @@ _ARGUMENT = re.compile(r"<([A-Z0-9-]+)(?::([a-z0-9]+))?(?: (\d+)-(\d+))?>")
 _DURATION = re.compile(r"(\d{1,10}(?:\.\d{1,6})?)(ms|s|m|h)")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_ADDRESSES: Final = frozenset({"ip", "ip4", "ip6"})
 LONGEST_SECONDS: Final = 35791394 * 60.0
 """The longest duration Cisco's own ranges allow, in minutes times 60; `!emu` stays below it too."""
 
@@ -105,6 +106,11 @@ class Said:
     chosen: set[str] = field(default_factory=set)
     """The keywords among the words."""
     position: int = 0
+
+    def address_of(self, argument: Argument, word: str) -> str:
+        """Return the address that a `name ADDRESS NAME` line gave a name, or the word as it is."""
+        alias = self.document.top.entries.get(("name", word)) if argument.kind in _ADDRESSES else None
+        return word if alias is None else str(alias.value)
 
     def text(self, label: str) -> str:
         """Return a word argument."""
@@ -189,11 +195,11 @@ def _step(node: Node[C], said: Said, word: str, line: str) -> Node[C]:
     if pair is None:
         for argument, child in node.arguments.items():
             try:
-                value, spelled = argument.read(word, said.freed)
+                value, spelled = argument.read(said.address_of(argument, word), said.freed)
             except ValueError as error:
                 reason = reason or str(error)
                 continue
-            said.words.append(spelled)
+            said.words.append(word if argument.kind in _ADDRESSES else spelled)
             said.bound.setdefault(argument.label, []).append(value)
             return child
         pairs = [pair for keyword, pair in node.keywords.items() if keyword.startswith(lowered)]

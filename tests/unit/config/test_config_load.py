@@ -156,6 +156,13 @@ def test_names_stand_for_addresses_in_a_list() -> None:
     ]
 
 
+def test_names_stand_for_addresses_in_any_line() -> None:
+    text = "name 192.0.2.1 gate\ninterface G0/0\n nameif inside\n ip address gate 255.255.255.0\n"
+    config = parse_config(text)
+    assert str(config.interfaces[0].ip) == "192.0.2.1/24"
+    assert config.startup() == text
+
+
 def test_unknown_lines_are_reported_with_their_numbers() -> None:
     lines = PASTED.split("\n")
     reports = parse_config(PASTED).reports
