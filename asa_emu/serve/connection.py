@@ -27,6 +27,7 @@ HANDSHAKE_LIMIT = 20.0  # seconds of run time, from accept
 DRAIN_LIMIT = 2.0  # seconds a refused peer may go on sending, so that the reset does not eat the answer
 _SLICE = 16384  # ciphertext bytes given to TLS at once
 RECEIVE_SIZE = 65536
+_DATA_RECORD = b"\x17\x03\x03"  # how one begins in TLS 1.2 and 1.3; the middle of another never looks so
 
 ciphertext = Scratch(RECEIVE_SIZE)
 plaintext = Scratch(RECEIVE_SIZE + 49152)
@@ -130,12 +131,15 @@ class Connection:
             self.drop("end of stream")
             return
         view = ciphertext.view
-        # one whole record and nothing else: what an idle tunnel sends
-        single = count < _SLICE and count == 5 + (view[3] << 8 | view[4])
+        # one whole record of data and nothing else: what an idle tunnel sends
+        single = count < _SLICE and count == 5 + (view[3] << 8 | view[4]) and view[:3] == _DATA_RECORD
         for start in range(0, count, _SLICE):
             self.engine.feed(view[start : min(start + _SLICE, count)])
             if self.phase is Phase.HANDSHAKE:
-                if not self._shake_hands():
+                done = self._shake_hands()
+                if done is None:
+                    return
+                if not done:
                     continue
                 single = False
             self._decrypt(single)
@@ -150,14 +154,15 @@ class Connection:
         if ended is not None and self.phase is Phase.OPEN:
             self.drop(str(ended) or "close_notify")
 
-    def _shake_hands(self) -> bool:
+    def _shake_hands(self) -> bool | None:
+        """Whether the handshake is done; None when it failed and the connection is over."""
         try:
             done = self.engine.handshake()
         except TlsBroken as error:
+            self._chunks.append(self.endpoint.handshake_failed(self, str(error)))
             self.flush()
-            self.endpoint.handshake_failed(self, str(error))
-            self.close()
-            return False
+            self._linger()
+            return None
         if done:
             self.phase = Phase.OPEN
             self.endpoint.handshaken(self)
@@ -243,6 +248,9 @@ class Connection:
             return
         self.engine.close_notify()
         self.flush()
+        self._linger()
+
+    def _linger(self) -> None:
         if self.fileno() < 0:
             return  # the flush found the peer gone
         self.phase = Phase.DRAINING
