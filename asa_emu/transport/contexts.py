@@ -12,7 +12,6 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from asa_emu.transport.openssl import prefer_x25519
@@ -40,12 +39,6 @@ def server_context(
     if request_client_certificate:
         if client_ca is not None:
             _load_ca(context, client_ca)
-            context.set_client_ca_list(
-                [
-                    crypto.X509.from_cryptography(found).get_subject()
-                    for found in x509.load_pem_x509_certificates(client_ca.read_bytes())
-                ]
-            )
         context.set_verify(SSL.VERIFY_PEER, _remember_verdict)
     return context
 
