@@ -114,14 +114,11 @@ class HttpsEndpoint:
         connection.speaker = HttpExchange(self._site, connection)
         connection.set_deadline(self.run_now() + READ_LIMIT)
 
-    def handshake_failed(self, connection: Connection, reason: str) -> None:
-        """Say why in the log, and to a peer that spoke plain HTTP, in its own language."""
+    def handshake_failed(self, connection: Connection, reason: str) -> bytes:
+        """Say why in the log; what to say in clear to a peer that spoke plain HTTP, in its own language."""
         log.info("tls.handshake_failed", peer=connection.peer.ip, reason=reason)
-        if "http request" in reason:
-            try:
-                connection.sock.send(_PLAIN_HTTP)
-            except OSError:
-                pass  # it was a courtesy
+        # OpenSSL's words for GET and its like, and for CONNECT
+        return _PLAIN_HTTP if reason in ("http request", "https proxy request") else b""
 
     def authenticated(self, connection: Connection) -> None:
         """It carries a tunnel now, and does not count as a stranger any more."""
