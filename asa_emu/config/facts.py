@@ -158,6 +158,28 @@ class Ace:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientImage:
+    """`anyconnect image FILE ORDER [regex EXPR]`: a package that clients are updated from."""
+
+    file: str
+    """As the configuration names it, such as `disk0:/anyconnect-linux64-4.10.07061-webdeploy-k9.pkg`."""
+    order: int
+    regex: str | None = None
+    """Clients whose User-Agent it matches get this image before any other."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without device and directory."""
+        return self.file.rpartition(":")[2].rpartition("/")[2]
+
+    @property
+    def version(self) -> str | None:
+        """The version that the name tells, zeros as written; None when it tells none."""
+        found = re.search(r"(?<![\d.])\d+(?:\.\d+)+", self.name)
+        return found.group() if found else None
+
+
+@dataclass(frozen=True, slots=True)
 class Timezone:
     """`clock timezone NAME HOURS [MINUTES]`: seconds east of UTC."""
 

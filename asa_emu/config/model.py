@@ -18,6 +18,7 @@ from asa_emu.config.edit import Editor
 from asa_emu.config.facts import (
     Account,
     Ace,
+    ClientImage,
     Hasher,
     Interface,
     Ipv6Pool,
@@ -253,6 +254,7 @@ class Config:
             authorization_required=self.say(s.AUTHORIZATION_REQUIRED, *general),
             strip_realm=self.say(s.STRIP_REALM, *general),
             strip_group=self.say(s.STRIP_GROUP, *general),
+            without_host_scan=self.say(s.WITHOUT_HOST_SCAN, *webvpn),
         )
 
     @property
@@ -263,8 +265,8 @@ class Config:
     def _webvpn(self) -> WebVpn:
         block = self.document.top.child("webvpn") or Block()
         enabled = {key[1]: entry.value for key, entry in block.family("enable")}
-        images = block.family("anyconnect image")
-        orders = {key[1]: entry.value for key, entry in images if isinstance(entry.value, int)}
+        named = (entry.value for _, entry in block.family("anyconnect image"))
+        images = [image for image in named if isinstance(image, ClientImage)]
         return WebVpn(
             interfaces=tuple(enabled),
             dtls=not enabled or not all(enabled.values()),
@@ -273,7 +275,8 @@ class Config:
             anyconnect_enabled=self.say(s.ANYCONNECT_ENABLED, "webvpn"),
             group_list=self.say(s.GROUP_LIST, "webvpn"),
             default_idle_timeout=self.say(s.DEFAULT_IDLE_TIMEOUT, "webvpn"),
-            images=tuple(sorted(orders, key=orders.__getitem__)),
+            host_scan=self.say(s.HOST_SCAN, "webvpn"),
+            client_images=tuple(sorted(images, key=lambda image: image.order)),
             profiles=tuple((key[1], str(e.value)) for key, e in block.family("anyconnect profiles")),
             essentials=self.say(s.ESSENTIALS, "webvpn"),
             legacy_dtls=self.say(s.LEGACY_DTLS, "webvpn"),

@@ -20,6 +20,7 @@ from asa_emu.config.access_list import read_ace
 from asa_emu.config.facts import (
     MASKED,
     Account,
+    ClientImage,
     Ipv6Pool,
     Pool,
     Scheme,
@@ -121,6 +122,17 @@ def group_url(said: Said) -> bool:
     if not well_formed:
         raise ValueError(f"bad URL {said.text('URL')!r}, expected https://HOST/PATH")
     return flag(said)
+
+
+def client_image(said: Said) -> ClientImage:
+    """Return a client image; the expression has to be one that Python reads too."""
+    order = said.number("ORDER")
+    regex = said.text("REGEX") if "REGEX" in said.bound else None
+    try:
+        re.compile(regex or "")
+    except re.error as error:
+        raise ValueError(f"bad regular expression {regex!r}: {error}") from None
+    return ClientImage(said.text("FILE"), int(order or 0), regex)
 
 
 def known_id(kind: str, known: tuple[str, ...]) -> Callable[[Said], str]:

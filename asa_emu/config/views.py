@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asa_emu.config.document import Block
-from asa_emu.config.facts import StoredPassword
+from asa_emu.config.facts import ClientImage, StoredPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class TunnelGroup:
     authorization_required: bool
     strip_realm: bool
     strip_group: bool
+    without_host_scan: bool
 
     @property
     def needs_certificate(self) -> bool:
@@ -80,10 +81,17 @@ class WebVpn:
     anyconnect_enabled: bool
     group_list: bool
     default_idle_timeout: float
-    images: tuple[str, ...]
+    host_scan: bool
+    """Whether a login begins with a host scan, but for connection profiles `without-csd`."""
+    client_images: tuple[ClientImage, ...]
     """Client images by their order numbers."""
     profiles: tuple[tuple[str, str], ...]
     """(name, file) of client profiles."""
     essentials: bool
     legacy_dtls: bool
     """Whether Cisco's DTLS 0.9 (version 0x0100) is spoken."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The files of the client images."""
+        return tuple(image.file for image in self.client_images)
