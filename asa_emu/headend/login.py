@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from asa_emu.aaa.local import check_password, totp_ok
 from asa_emu.config import LANDING_GROUP, TunnelGroup
 from asa_emu.headend.headend import Caller, Headend
+from asa_emu.headend.token import new_token
 from asa_emu.session.db import Refused
 from asa_emu.session.model import EndReason, Session, TunnelFacts
 from asa_emu.wire.auth_xml import (
@@ -265,7 +266,7 @@ class Login:
             return Ask(self._form(door, caller, LOGIN_FAILED))
         if "ssl-client" not in policy.tunnel_protocols:
             return Ask(self._form(door, caller, "AnyConnect is not enabled on the VPN server"))
-        token = headend.random_bytes(32).hex()
+        token = new_token(headend.config, headend.random_bytes)
         facts = TunnelFacts(
             peer=caller.peer,
             local_port=caller.local_port,
