@@ -132,7 +132,7 @@ class RawClient:
         self.frames: list[Frame] = []
         self.ip4 = self.ip6 = b""
         self._reader = FrameReader()
-        self._unread = b""
+        self.unread = b""
 
     @classmethod
     async def open(
@@ -157,32 +157,33 @@ class RawClient:
     async def answer(self, limit: float = LIMIT) -> Answer:
         """The next HTTP answer."""
         with trio.fail_after(limit):
-            while b"\r\n\r\n" not in self._unread:
-                await self._more()
-            head, _, self._unread = self._unread.partition(b"\r\n\r\n")
+            while b"\r\n\r\n" not in self.unread:
+                await self.more()
+            head, _, self.unread = self.unread.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
             headers = {}
             for line in lines:
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
             length = int(headers.get("content-length", 0))
-            while len(self._unread) < length:
-                await self._more()
-            body, self._unread = self._unread[:length], self._unread[length:]
+            while len(self.unread) < length:
+                await self.more()
+            body, self.unread = self.unread[:length], self.unread[length:]
         return Answer(int(first.split(" ")[1]), headers, body)
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
+        """Read on into `unread`."""
         data = await self.stream.receive_some()
         if not data:
             raise TlsBroken("the headend closed the connection")
-        self._unread += data
+        self.unread += data
 
     async def ended(self, limit: float = LIMIT) -> bool:
         """Wait until the headend closes the connection, in whatever way; what it says before is kept."""
         with trio.move_on_after(limit):
             try:
                 while data := await self.stream.receive_some():
-                    self._unread += data
+                    self.unread += data
             except TlsBroken:
                 pass
             return True
@@ -221,7 +222,7 @@ class RawClient:
         """The next frame."""
         with trio.fail_after(limit):
             while not self.frames:
-                data, self._unread = self._unread, b""
+                data, self.unread = self.unread, b""
                 data = data or await self.stream.receive_some()
                 if not data:
                     raise TlsBroken("the headend closed the tunnel")

@@ -42,6 +42,9 @@ class Speaker(Protocol):
     def drained(self) -> None:
         """Everything written so far has left."""
 
+    def expired(self) -> None:
+        """The limit set on the connection has passed; it must be ended."""
+
     def lost(self, reason: str) -> None:
         """The connection is gone, by whatever cause but our own close."""
 
@@ -112,7 +115,11 @@ class Connection:
 
     def on_deadline(self) -> None:
         """The limit has passed: the peer was too slow."""
-        self.drop("time limit")
+        if self.phase is Phase.OPEN and self.speaker is not None:
+            self.speaker.expired()
+            self.flush()
+        else:
+            self.drop("time limit")
 
     def readable(self) -> None:
         """Read once and let the speaker have what it means."""

@@ -13,6 +13,7 @@ KiB (413), each within 30 s however slowly it trickles.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -47,6 +48,7 @@ IDLE_LIMIT = 300.0  # seconds between two requests; a person types a password in
 TUNNEL_PATHS = frozenset({"/CSCOSSLC/tunnel", "/CscoSslTunnel"})
 LEGACY_ACTION = "/+webvpn+/index.html"
 _END = h11.EndOfMessage()
+_TOO_LONG = f"a body of at most {MAX_BODY} bytes is taken"
 _COMMON = [
     (b"Cache-Control", b"no-store"),
     (b"Pragma", b"no-cache"),
@@ -69,38 +71,33 @@ class Site:
 class HttpExchange:
     """The speaker of a connection until CONNECT."""
 
-    __slots__ = ("_body", "_connection", "_http", "_request", "_site")
+    __slots__ = ("_body", "_connection", "_head_began", "_http", "_request", "_site")
 
     def __init__(self, site: Site, connection: Connection) -> None:
         self._site = site
         self._connection = connection
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._request: h11.Request | None = None
+        self._head_began = False
         self._body = bytearray()
 
     def receive(self, buffer: bytearray, end: int) -> int:
         """Take all of it; what follows a CONNECT that succeeds is given back for the tunnel."""
         http = self._http
         connection = self._connection
-        if self._request is None and http.their_state is h11.IDLE and not http.trailing_data[0]:
-            connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
         http.receive_data(bytes(memoryview(buffer)[:end]))
         try:
             while connection.speaker is self:
                 event = http.next_event()
                 if event is h11.NEED_DATA or event is h11.PAUSED:
+                    self._limit_head()
                     break
                 if isinstance(event, h11.Request):
-                    self._request = event
-                    connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
-                    if http.they_are_waiting_for_100_continue:
-                        connection.write(
-                            http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                        )
+                    self._begin(event)
                 elif isinstance(event, h11.Data):
                     self._body += event.data
                     if len(self._body) > MAX_BODY:
-                        self._refuse(413, f"a body of at most {MAX_BODY} bytes is taken")
+                        self._refuse(413, _TOO_LONG)
                 elif isinstance(event, h11.EndOfMessage):
                     self._dispatch()
                 else:
@@ -111,6 +108,37 @@ class HttpExchange:
             return end
         return end - len(http.trailing_data[0])
 
+    def _limit_head(self) -> None:
+        """A head that has begun has its limit, counted from its first byte."""
+        began = self._request is None and bool(self._http.trailing_data[0])
+        if began and not self._head_began:
+            self._connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
+        self._head_began = began
+
+    def _begin(self, request: h11.Request) -> None:
+        """A head is complete: refuse at once what need not be read on, and limit the rest."""
+        connection, http = self._connection, self._http
+        self._request = request
+        connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
+        names = [name for name, _ in request.headers]
+        length = next((value for name, value in request.headers if name == b"content-length"), b"0")
+        if request.http_version not in (b"1.0", b"1.1"):
+            self._refuse(505, "HTTP 1.1 is spoken here")
+        elif b"content-length" in names and b"transfer-encoding" in names:
+            # whoever believes the other one would see another request
+            self._refuse(400, "Content-Length and Transfer-Encoding together")
+        elif int(length) > MAX_BODY:
+            self._refuse(413, _TOO_LONG)
+        elif http.they_are_waiting_for_100_continue:
+            connection.write(http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+
+    def expired(self) -> None:
+        """The peer was too slow, or has not asked for anything in a long time."""
+        if self._request is not None or self._head_began:
+            self._refuse(408, f"a head or body has to be complete in {READ_LIMIT:g} s")
+        else:
+            self._connection.finish()
+
     def drained(self) -> None:
         """The next request will come when it comes."""
 
@@ -120,7 +148,6 @@ class HttpExchange:
     def _dispatch(self) -> None:
         request, body = self._request, bytes(self._body)
         assert request is not None  # h11 gives a request before its end
-        self._request = None
         self._body.clear()
         target = request.target.decode("ascii", "replace")
         try:
@@ -131,7 +158,7 @@ class HttpExchange:
             elif request.method in (b"GET", b"HEAD"):
                 self._get(request, target)
             else:
-                self._refuse(405, "method not allowed")
+                self._refuse(405, "method not allowed", headers=[(b"Allow", b"GET, HEAD, POST, CONNECT")])
         except (XmlError, HeaderError) as error:
             self._refuse(400, str(error))
         if self._connection.speaker is self:
@@ -139,6 +166,7 @@ class HttpExchange:
 
     def _next_cycle(self) -> None:
         http = self._http
+        self._request = None
         if http.our_state is h11.DONE and http.their_state is h11.DONE:
             http.start_next_cycle()
             self._connection.set_deadline(self._site.gateway.run_now() + IDLE_LIMIT)
@@ -168,7 +196,7 @@ class HttpExchange:
             self._refuse(404, "not found", close=False)
             return
         answer = self._site.login.legacy_form(path, self._caller(request), self._site.gateway.now())
-        self._answer_legacy(answer, head_only=request.method == b"HEAD")
+        self._answer_legacy(answer)
 
     def _answer_xml(self, answer: Answer) -> None:
         site = self._site
@@ -188,13 +216,12 @@ class HttpExchange:
         else:
             self._refuse(answer.status, answer.reason, close=answer.status >= 400)
 
-    def _answer_legacy(self, answer: Answer, *, head_only: bool = False) -> None:
+    def _answer_legacy(self, answer: Answer) -> None:
         headers = [*_COMMON, (b"Content-Type", b"text/xml; charset=utf-8")]
         if isinstance(answer, Granted):
             self._respond(200, [*headers, *self._session_cookies(answer)], legacy_success(answer.banner))
         elif isinstance(answer, Ask):
-            body = legacy_form(answer.form)
-            self._respond(200, [*headers, *_context_cookie(answer)], body, head_only=head_only)
+            self._respond(200, [*headers, *_context_cookie(answer)], legacy_form(answer.form))
         else:
             self._refuse(answer.status, answer.reason)
 
@@ -258,19 +285,19 @@ class HttpExchange:
 
     # answers
 
-    def _respond(
-        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, head_only: bool = False
-    ) -> None:
+    def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         response = h11.Response(
             status_code=status, headers=[*headers, (b"Content-Length", str(len(body)).encode())]
         )
         parts = [self._http.send(response) or b""]
-        if body and not head_only:
+        if body and (self._request is None or self._request.method != b"HEAD"):
             parts.append(self._http.send(h11.Data(data=body)) or b"")
         parts.append(self._http.send(_END) or b"")
         self._connection.write_long(b"".join(parts))
 
-    def _refuse(self, status: int, reason: str, *, close: bool = True) -> None:
+    def _refuse(
+        self, status: int, reason: str, *, close: bool = True, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         """Answer with an error, in words, and unless told otherwise end the connection."""
         http = self._http
         if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -279,6 +306,7 @@ class HttpExchange:
                 *_COMMON,
                 (b"Content-Type", b"text/plain; charset=utf-8"),
                 (b"X-Reason", _header_text(reason)),
+                *headers,
             ]
             if close:
                 headers.append((b"Connection", b"close"))
@@ -337,6 +365,8 @@ def _cookies(request: h11.Request) -> dict[str, str]:
 
 def _path(target: str) -> str:
     """The path of a request target, in origin or absolute form, without query."""
+    if target.startswith("/"):
+        return target.partition("?")[0]
     try:
         return urlsplit(target).path or "/"
     except ValueError:

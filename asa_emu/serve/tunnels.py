@@ -283,6 +283,10 @@ class CstpTunnel:
         self.connection.flush()
         self.connection.set_deadline(self.link.gateway.run_now() + PARTING_LIMIT)
 
+    def expired(self) -> None:
+        """The client has not answered our DISCONNECT."""
+        self.connection.drop("time limit")
+
     def lost(self, reason: str) -> None:
         """The connection is gone; the session waits to be resumed."""
         if self.parting is None:
