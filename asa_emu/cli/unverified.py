@@ -22,3 +22,86 @@ FULL_FIELD: Final = " | "
 FULL_RECORD: Final = " ||"
 SECONDS: Final = "Seconds"
 """The unit of a timeout that is no whole number of minutes, which an ASA cannot have."""
+RATIO_HEAD: Final = """\
+Filter Group         : {group}
+Total Active Sessions: {active}
+Cumulative Sessions  : {cumulative}
+
+{title:<20} {sessions:>8} {percent:>11}
+"""
+RATIO_ROW: Final = "{name:<20} {sessions:>8} {percent:>10}%\n"
+
+# vpn-sessiondb logoff; the result for a user name is confirmed
+LOGGED_OFF: Final = {
+    "index": 'with index "{value}"',
+    "ipaddress": 'with IP address "{value}"',
+    "tunnel_group": 'in tunnel group "{value}"',
+    "protocol": 'using protocol "{value}"',
+}
+LOGGED_OFF_TYPE: Final = 'of type "{value}"'
+INVALID_INDEX: Final = "INFO: Invalid Session Index\n"
+
+# the console itself
+INCOMPLETE: Final = "ERROR: % Incomplete command\n"
+AMBIGUOUS: Final = 'ERROR: % Ambiguous command:  "{line}"\n'
+UNRECOGNIZED: Final = "ERROR: % Unrecognized command\n"
+INVALID_PASSWORD: Final = "Invalid password\n"
+INVALID_LOGIN: Final = "Login incorrect\n"
+ACCESS_DENIED: Final = "Access denied.\n"
+MODES: Final = {"user": "P_UNPR", "privileged": "P_PRIV", "configuration": "P_PRIV P_CONF"}
+BAD_EXPRESSION: Final = "% Invalid regular expression"
+HELP: Final = """\
+Help may be requested at any point in a command by typing a question mark.
+  show ?      the words that may follow
+  show vpn?   the words that begin so
+"""
+
+# saving
+SAVED: Final = """\
+Building configuration...
+Cryptochecksum: {checksum}
+
+{size} bytes copied in 0.10 secs
+[OK]
+"""
+COPY_SOURCE: Final = "Source filename [running-config]? "
+
+# show
+CLOCK_SOURCE: Final = "Time source is hardware calendar\n"
+DEFAULT_VERSION: Final = "9.16(4)"
+"""The release of a headend whose configuration does not name one."""
+VERSION_TEXT: Final = """\
+
+Cisco Adaptive Security Appliance Software Version {version}
+Device Manager Version 7.16(1)
+
+Compiled on Thu 28-Jul-22 22:00 PDT by builders
+System image file is "boot:/asa-emu"
+Config file at boot was "startup-config"
+
+{hostname} up {uptime}
+
+Hardware:   ASAv, 2048 MB RAM, CPU Xeon 4100/6100/8100 series 2400 MHz,
+Internal ATA Compact Flash, 1024MB
+
+Licensed features for this platform:
+AnyConnect Premium Peers          : {premium:<14} perpetual
+AnyConnect Essentials             : {essentials:<14} perpetual
+Other VPN Peers                   : {capacity:<14} perpetual
+Total VPN Peers                   : {capacity:<14} perpetual
+AnyConnect for Mobile             : Enabled        perpetual
+
+Serial Number: 9AEMU000001
+
+Configuration has {changed}been modified since last system restart.
+"""
+NO_LOGGING: Final = "Syslog logging: disabled\n"
+IMAGE: Final = """\
+{order}. disk0:/{file} {order} dyn-regex=/{regex}/
+  CISCO STC {platform}
+  {version}
+"""
+IMAGES: Final = "\n{count} AnyConnect Client(s) installed\n"
+NO_POOL: Final = "% Pool {name} does not exist"
+POOL_HEAD: Final = "Begin           End             Mask            Free     Held     In use\n"
+POOL_ROW: Final = "{first:<15} {last:<15} {mask:<15} {free:>7} {held:>8} {used:>9}\n"

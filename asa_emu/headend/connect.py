@@ -72,6 +72,7 @@ def connect(
     session = headend.db.by_token(request.token) if request.token else None
     if session is None:
         return Refusal(401, "The session token is missing, unknown or expired: log in again")
+    headend.refresh_policy(session)
     policy = session.policy
     try:
         addresses = headend.db.assign_addresses(session, request.want_ipv4, request.want_ipv6, now)

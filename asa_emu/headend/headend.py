@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from asa_emu.config import Config, Policy, effective_policy, inside_gateway
 from asa_emu.session.db import SessionDb
-from asa_emu.session.model import Peer
-from asa_emu.session.pool import AddressPool, AddressPools
+from asa_emu.session.model import Peer, Session
+from asa_emu.session.pool import AddressPool
 
 RandomBytes = Callable[[int], bytes]
 
@@ -43,20 +43,52 @@ class Headend:
     def __init__(self, config: Config, random_bytes: RandomBytes, *, first_index: int = 1) -> None:
         self.config = config
         self.random_bytes = random_bytes
-        self.db = SessionDb(
-            capacity=config.max_sessions,
-            quirks=config.quirks,
-            first_index=first_index,
-            pools=_address_pools(config),
-        )
+        self.loaded_generation = config.generation
+        """Of the configuration that it was started with."""
+        self.db = SessionDb(first_index=first_index)
+        self._pools: dict[str, AddressPool] = {}
+        self._gateways: set[str] = set()
+        self.reconfigure()
 
     def policy(self, username: str, tunnel_group: str) -> Policy:
         """The policy of `username` in `tunnel_group`, every inheritance resolved."""
         return effective_policy(self.config, username, tunnel_group)
 
+    def refresh_policy(self, session: Session) -> None:
+        """Give a session the present state of its group-policy, for its next tunnel (S35, S43).
 
-def _address_pools(config: Config) -> AddressPools:
-    """The pools of the configuration; the inside gateway's own addresses are not handed out."""
+        What the session was logged in to stays: its group-policy is not chosen anew.
+        """
+        if self.config.generation != self.loaded_generation:
+            session.policy = effective_policy(
+                self.config, session.username, session.tunnel_group, session.group_policy
+            )
+
+    def reconfigure(self) -> None:
+        """Take over what the configuration says now about pools, the session limit and quirks.
+
+        Group policies need nothing: whoever opens a session or a tunnel asks for them. A pool that did not
+        change keeps its order of addresses; those that sessions hold stay held.
+        """
+        self.db.capacity = self.config.max_sessions
+        self.db.quirks = set(self.config.quirks)
+        ledger, wanted = self.db.pools, _address_pools(self.config)
+        for name in self._pools.keys() - wanted.keys():
+            ledger.remove(name)
+        for name, pool in wanted.items():
+            if name not in self._pools or not _same(pool, self._pools[name]):
+                self._pools[name] = pool
+                ledger.add(pool)
+        self._pools = {name: self._pools[name] for name in wanted}
+        gateways = _gateways(self.config)
+        for address in self._gateways - gateways:
+            ledger.give_back(address)
+        # an address that a session holds does not become the gateway's in the ledger while it does
+        self._gateways = {a for a in gateways if a in self._gateways or ledger.hold(a)}
+
+
+def _address_pools(config: Config) -> dict[str, AddressPool]:
+    """The pools of the configuration; no name is both an IPv4 and an IPv6 pool's here."""
     pools = [
         AddressPool(pool.name, pool.first, pool.last, pool.network.prefixlen)
         for pool in config.pools.values()
@@ -65,8 +97,18 @@ def _address_pools(config: Config) -> AddressPools:
         AddressPool(pool.name, pool.first, pool.last, pool.prefix_length)
         for pool in config.ipv6_pools.values()
     ]
-    gateways = (inside_gateway(config, 4), inside_gateway(config, 6))
-    return AddressPools(pools, reserved=[str(gateway.ip) for gateway in gateways if gateway is not None])
+    return {pool.name: pool for pool in pools}
+
+
+def _same(one: AddressPool, other: AddressPool) -> bool:
+    facts = ("version", "first", "last", "prefixlen")
+    return all(getattr(one, fact) == getattr(other, fact) for fact in facts)
+
+
+def _gateways(config: Config) -> set[str]:
+    """The inside gateway's own addresses, which are not handed out."""
+    found = (inside_gateway(config, 4), inside_gateway(config, 6))
+    return {str(gateway.ip) for gateway in found if gateway is not None}
 
 
 @dataclass(frozen=True, slots=True)
