@@ -1,8 +1,9 @@
 """A headend process under test, and real clients of it, in the words of a test.
 
-    with serving(config(profile("mtu", webvpn=["anyconnect mtu 1200"]))) as lab, lab.client(user, at="mtu") as vpn:
-        vpn.wait_connected()
-        assert lab.tunnel(user, "dtls")["protocol"] == "DTLSv1.2"
+    with serving(config(profile("small", webvpn=["anyconnect mtu 1200"]))) as lab:
+        with lab.client(user, at="small") as client:
+            client.wait_dtls()
+            assert lab.tunnel(user, "dtls")["protocol"] == "DTLSv1.2"
 
 One headend serves all tests of a module: each has a user of its own (`user00` to `user99`), and each kind of
 policy is a connection profile reached by its group-url. With `where` the headend runs in a network namespace.
@@ -86,21 +87,17 @@ class Lab:
         user: str,
         *options: str,
         at: str = "",
+        url: str | None = None,
         passwords: Sequence[str] = (PASSWORD,),
-        where: Namespace | None = None,
         **more: Any,
     ) -> Openconnect:
-        """An openconnect that logs in as `user` at `/at`; `more` is for `Openconnect`."""
-        url = f"{self.headend.url}/{at}" if at else self.headend.url
-        return Openconnect(
-            url, *options, pin=self.headend.pin, user=user, passwords=passwords, where=where, **more
-        )
+        """An openconnect that logs in as `user` at `/at`, or at another URL; `more` is for `Openconnect`."""
+        url = url or f"{self.headend.url}/{at}".rstrip("/")
+        return Openconnect(url, *options, pin=self.headend.pin, user=user, passwords=passwords, **more)
 
-    def holder(self, cookie: str, *options: str, where: Namespace | None = None, **more: Any) -> Openconnect:
+    def holder(self, cookie: str, *options: str, **more: Any) -> Openconnect:
         """An openconnect that comes with a cookie instead of a password."""
-        return Openconnect(
-            self.headend.url, *options, pin=self.headend.pin, cookie=cookie, where=where, **more
-        )
+        return Openconnect(self.headend.url, *options, pin=self.headend.pin, cookie=cookie, **more)
 
     @contextlib.contextmanager
     def _beside(self) -> Iterator[None]:

@@ -103,11 +103,7 @@ class Openconnect(Program):
         addresses = found["addresses"].split(" + ")
         ip6 = [each.partition("/")[0] for each in addresses if ":" in each]
         ip4 = [each for each in addresses if ":" not in each]
-        # It says so just before it runs the script: the device or the user-space end may take a moment more.
-        if self._tun:
-            self._tun.wait_started()
-        elif self.where:
-            self._wait_script(limit)
+        self._wait_inside(limit)
         return Configured(
             ip4[0] if ip4 else None, ip6[0] if ip6 else None, found["ssl"], found["dtls"] or "disabled"
         )
@@ -115,7 +111,8 @@ class Openconnect(Program):
     def wait_dtls(self, *, limit: float = 15.0, after: int = 0) -> str:
         """Wait until DTLS is up; return its suite in GnuTLS words: `(DTLS1.2)-(PSK)-(AES-256-GCM)`.
 
-        Up means also that its MTU is known: openconnect throws away data that arrive while it probes.
+        Up means also that its MTU is known, because openconnect throws away data that arrive while it probes,
+        and that the tunnel is configured, which may come after DTLS.
         """
         deadline = time.monotonic() + limit
         suite = self.wait_for(
@@ -123,6 +120,7 @@ class Openconnect(Program):
         )[1]
         probed = r"No change in MTU after detection|Detected MTU of|in MTU detect loop"
         self.wait_for(probed, limit=max(deadline - time.monotonic(), 0.1), after=after)
+        self._wait_inside(limit)
         return suite
 
     def ping(self, address: str, *, count: int = 3, size: int = 56) -> None:
@@ -153,6 +151,13 @@ class Openconnect(Program):
     def reconnect(self) -> None:
         """Make it drop its connections and come back with its cookie at once (SIGUSR2)."""
         self.send_signal(signal.SIGUSR2)
+
+    def _wait_inside(self, limit: float) -> None:
+        # It speaks just before it runs the script: the device or the user-space end may take a moment more.
+        if self._tun:
+            self._tun.wait_started()
+        elif self.where:
+            self._wait_script(limit)
 
     def _wait_script(self, limit: float) -> None:
         deadline = time.monotonic() + limit

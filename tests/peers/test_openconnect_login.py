@@ -1,4 +1,4 @@
-"""openconnect 9.01 logs in to the headend in every way that the headend knows, and is refused in every other."""
+"""openconnect 9.01 logs in to the headend in every way the headend knows, and is refused in all others."""
 
 import json
 import re

@@ -143,9 +143,10 @@ def main() -> None:
     local.bind(own)
     try:
         local.sendto(json.dumps(dict(os.environ)).encode(), test)
-        parent = os.getppid()
-        # A datagram socket pair does not tell when its other end is closed: our parent's death does.
-        while os.getppid() == parent:
+        parent, openconnect = os.getppid(), Path("/proc", os.environ["VPNPID"])
+        # A datagram socket pair does not tell when its other end is closed: our parent's death does. It may
+        # even be dead already, when it is told to stop the moment it has started us.
+        while os.getppid() == parent and openconnect.exists():
             for ready in select.select([vpn, local], [], [], 0.5)[0]:
                 if ready is vpn:
                     with contextlib.suppress(OSError):  # the test may have closed its end: packets are lost
