@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from asa_emu.config import Config, Policy, effective_policy, inside_gateway
 from asa_emu.session.db import SessionDb
+from asa_emu.session.events import SessionEvent
 from asa_emu.session.model import Peer, Session
 from asa_emu.session.pool import AddressPool
+from asa_emu.syslog import Syslog
+from asa_emu.syslog.facts import Fact
 
 RandomBytes = Callable[[int], bytes]
 
@@ -43,12 +46,21 @@ class Headend:
     def __init__(self, config: Config, random_bytes: RandomBytes, *, first_index: int = 1) -> None:
         self.config = config
         self.random_bytes = random_bytes
+        self.syslog = Syslog(config)
+        self.listeners: list[Callable[[Fact | SessionEvent], None]] = [self.syslog.hear]
+        """Who hears `emit`; the session database's own events have their own subscribers."""
         self.loaded_generation = config.generation
         """Of the configuration that it was started with."""
         self.db = SessionDb(first_index=first_index)
         self._pools: dict[str, AddressPool] = {}
         self._gateways: set[str] = set()
         self.reconfigure()
+        self.db.subscribe(self.syslog.hear)
+
+    def emit(self, fact: Fact | SessionEvent) -> None:
+        """Tell a fact that changes no session."""
+        for listener in self.listeners:
+            listener(fact)
 
     def policy(self, username: str, tunnel_group: str) -> Policy:
         """The policy of `username` in `tunnel_group`, every inheritance resolved."""
