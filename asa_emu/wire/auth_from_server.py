@@ -3,8 +3,8 @@
 The headend renders with `auth_request`, `client_cert_request`, `auth_complete`, and for a client without XML
 with `legacy_form` and `legacy_success`; the client emulator reads all of them, and what genuine headends,
 ocserv and others send, with `parse_server_document_untrusted`. The shapes are those of protocol.md §1.5 to
-§1.8. Rendering is % templates whose constant parts stand ready, because a login is on the hot path. Posture
-checks, single sign-on and second certificates are recognised and named, never acted on.
+§1.8. Rendering is % templates whose constant parts stand ready, because a login is on the hot path. Single
+sign-on and second certificates are recognised and named, never acted on.
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from asa_emu.wire.auth_form import (
     Opaque,
     Profile,
 )
+from asa_emu.wire.client_package import ClientPackage, manifest_element
 from asa_emu.wire.errors import XmlError
 from asa_emu.wire.xml_tree import DECLARATION, Element, escape, parse_tree_untrusted
 
@@ -46,8 +47,17 @@ _COMPLETE = (
     '<auth id="success"><banner>%s</banner><message id="0" param1="" param2=""></message></auth>'
     "<capabilities><crypto-supported>ssl-dhe</crypto-supported></capabilities>"
     '<config client="vpn" type="private">'
-    "<vpn-base-config><server-cert-hash>%s</server-cert-hash></vpn-base-config>"
-    '<opaque is-for="vpn-client"></opaque>%s</config></config-auth>\n'
+    "<vpn-base-config>%s<server-cert-hash>%s</server-cert-hash></vpn-base-config>"
+    '<opaque is-for="vpn-client">%s</opaque>%s</config></config-auth>\n'
+)
+_BASE_URI = "<base-package-uri>%s</base-package-uri>"
+_PACKAGE = (
+    "<vpn-client-pkg-version><pkgversion>%s</pkgversion></vpn-client-pkg-version>"
+    "<vpn-core-manifest>%s</vpn-core-manifest>"
+)
+_HOST_SCAN = (
+    "<host-scan><host-scan-ticket>%s</host-scan-ticket><host-scan-token>%s</host-scan-token>"
+    "<host-scan-base-uri>%s</host-scan-base-uri><host-scan-wait-uri>%s</host-scan-wait-uri></host-scan>"
 )
 _MANIFEST = (
     '<vpn-profile-manifest><vpn rev="1.0"><file type="profile" service-type="user">'
@@ -55,9 +65,15 @@ _MANIFEST = (
 )
 
 
-def auth_request(form: AuthForm, *, opaque: Opaque | None = None) -> bytes:
-    """Render a form for a client that speaks XML. Characters that XML cannot carry become U+FFFD."""
-    return f"{_REQUEST_HEAD}{_render_opaque(opaque)}{_render_auth(form)}</config-auth>\n".encode()
+def auth_request(
+    form: AuthForm, *, opaque: Opaque | None = None, host_scan: "HostScan | None" = None
+) -> bytes:
+    """Render a form for a client that speaks XML. Characters that XML cannot carry become U+FFFD.
+
+    With `host_scan` the client has to report first, and then to ask for the form again.
+    """
+    scan = "" if host_scan is None else _render_host_scan(host_scan)
+    return f"{_REQUEST_HEAD}{_render_opaque(opaque)}{scan}{_render_auth(form)}</config-auth>\n".encode()
 
 
 def client_cert_request(*, opaque: Opaque | None = None) -> bytes:
@@ -72,13 +88,27 @@ def auth_complete(
     banner: str = "",
     cert_sha1: str = "",
     profile: Profile | None = None,
+    package: ClientPackage | None = None,
 ) -> bytes:
     """Render the end of a login.
 
-    `token` is the value of cookie `webvpn`; `cert_sha1` the digest of our own certificate, in hex.
+    `token` is the value of cookie `webvpn`; `cert_sha1` the digest of our own certificate, in hex; `package`
+    the client software that the headend has for this client's platform, newer or not.
     """
-    manifest = "" if profile is None else _MANIFEST % (escape(profile.uri), escape(profile.sha1))
-    filled = _COMPLETE % (escape(session_id), escape(token), escape(banner), escape(cert_sha1), manifest)
+    profiles = "" if profile is None else _MANIFEST % (escape(profile.uri), escape(profile.sha1))
+    base = software = ""
+    if package is not None:
+        base = _BASE_URI % escape(package.base)
+        software = _PACKAGE % (escape(package.version.replace(".", ",")), manifest_element(package))
+    filled = _COMPLETE % (
+        escape(session_id),
+        escape(token),
+        escape(banner),
+        base,
+        escape(cert_sha1),
+        software,
+        profiles,
+    )
     return filled.encode()
 
 
@@ -90,6 +120,12 @@ def legacy_form(form: AuthForm) -> bytes:
 def legacy_success(banner: str = "") -> bytes:
     """Render the end of a login without XML; the token goes in cookie `webvpn` alone."""
     return f'{DECLARATION}<auth id="success"><banner>{escape(banner)}</banner></auth>\n'.encode()
+
+
+def _render_host_scan(scan: "HostScan") -> str:
+    return _HOST_SCAN % tuple(
+        escape(text or "") for text in (scan.ticket, scan.token, scan.base_uri, scan.wait_uri)
+    )
 
 
 def _render_opaque(opaque: Opaque | None) -> str:
@@ -143,7 +179,7 @@ def _render_options(options: tuple[GroupOption, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HostScan:
-    """The posture check a server asks for. It is recognised, never run."""
+    """The posture check a server asks for: whoever reports says so with the token in cookie `sdesktop`."""
 
     ticket: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -180,6 +216,8 @@ class ServerDocument:
     """Why a client like ours cannot go on, in words for its user."""
     server_cert_hash: str | None = None
     profile: Profile | None = None
+    package_base: str | None = None
+    """The directory on the server where its client software is."""
 
 
 _ACTED_ON = ("auth", "client-cert-request", "multiple-client-cert-request", "host-scan", "error")
@@ -220,6 +258,7 @@ def parse_server_document_untrusted(body: bytes) -> ServerDocument:
         unsupported=_unsupported(config, auth, host_scan),
         server_cert_hash=config.find_text("config", "vpn-base-config", "server-cert-hash"),
         profile=_parse_profile(config),
+        package_base=config.find_text("config", "vpn-base-config", "base-package-uri"),
     )
 
 
@@ -318,8 +357,8 @@ def _unsupported(config: Element, auth: Element, host_scan: HostScan | None) -> 
         return "the server wants single sign-on through a web browser (SAML), which this client cannot do"
     if config.find("multiple-client-cert-request") is not None:
         return "the server wants two client certificates, which this client cannot do"
-    if host_scan is not None and host_scan.required:
-        return "the server wants a host scan (CSD) of this computer, which this client does not run"
+    if host_scan is not None and host_scan.required and not host_scan.token:
+        return "the server wants a host scan (CSD) of this computer, but gave no token to report it with"
     return None
 
 

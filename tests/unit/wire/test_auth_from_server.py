@@ -5,6 +5,7 @@ import pytest
 from asa_emu.wire.auth_xml import (
     AuthForm,
     FormField,
+    HostScan,
     Opaque,
     Profile,
     auth_complete,
@@ -13,6 +14,7 @@ from asa_emu.wire.auth_xml import (
     legacy_success,
     parse_server_document_untrusted,
 )
+from asa_emu.wire.client_package import ClientPackage
 from asa_emu.wire.errors import XmlError
 
 OPAQUE = Opaque("h4ndle", tunnel_group="Staff", group_alias="Staff")
@@ -167,10 +169,38 @@ def test_host_scan_is_recognised() -> None:
     assert document.host_scan is not None
     assert document.host_scan.required
     assert document.host_scan.token == "t0ken"
-    assert document.unsupported is not None
-    assert "host scan" in document.unsupported
+    assert document.unsupported is None
     assert "t0ken" not in repr(document)
     assert "tick3t" not in repr(document)
+
+
+def test_host_scan_without_a_token_cannot_be_answered() -> None:
+    document = parse_server_document_untrusted(
+        request(
+            "<host-scan><host-scan-base-uri>/b</host-scan-base-uri>"
+            "<host-scan-wait-uri>/w</host-scan-wait-uri></host-scan>"
+        )
+    )
+    assert document.unsupported is not None
+    assert "host scan" in document.unsupported
+
+
+def test_a_rendered_host_scan_is_read_again() -> None:
+    scan = HostScan("tick<3t", "t0ken", "/CACHE/sdesktop/data.xml", "/+CSCOE+/sdesktop/wait.html")
+    form = AuthForm(fields=(FormField("username"),))
+    document = parse_server_document_untrusted(auth_request(form, host_scan=scan))
+    assert document.host_scan == scan
+    assert document.form is not None
+    assert [field.name for field in document.form.fields] == ["username"]
+
+
+def test_the_end_of_a_login_names_the_client_software() -> None:
+    package = ClientPackage("/CACHE/stc/1", "binaries/a-4.10.07061.pkg", "4.10.07061", "linux-64")
+    body = auth_complete("t", package=package)
+    assert b"<pkgversion>4,10,07061</pkgversion>" in body
+    assert b'<file version="4.10.07061" id="VPNCore" is_core="yes"' in body
+    assert parse_server_document_untrusted(body).package_base == "/CACHE/stc/1"
+    assert parse_server_document_untrusted(auth_complete("t")).package_base is None
 
 
 def test_legacy_host_scan_is_recognised() -> None:
