@@ -19,6 +19,7 @@ NO_VERSION = "0,0,0000"
 """What stands in `update.txt` when there is no image: older than any client."""
 
 _VERSION = re.compile(r"\d{1,5}(?:[.,]\d{1,9}){1,3}")
+_URI = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*){0,7}")
 _FILE = (
     '<file version="%s" id="VPNCore" is_core="yes" type="%s" action="install" os="%s">'
     "<uri>%s</uri><display-name>%s</display-name></file>"
@@ -72,11 +73,7 @@ def parse_manifest_untrusted(body: bytes, base: str) -> ClientPackage | None:
             continue
         if _VERSION.fullmatch(version) is None:
             raise XmlError("a client package without a version")
-        if (
-            not uri.isascii()
-            or not uri.isprintable()
-            or re.search(r"^/|\\|:|//|\s|[?#%]|(^|/)\.\.?(/|$)", uri)
-        ):
+        if _URI.fullmatch(uri) is None:
             raise XmlError("a client package that is not below its manifest")
         return ClientPackage(base, uri, version.replace(",", "."), file.attributes.get("os", ""))
     return None
