@@ -20,6 +20,7 @@ from asa_emu.config import Policy
 from asa_emu.headend.headend import Caller, Headend, suite_names
 from asa_emu.session.model import Peer, Session, TunnelFacts
 from asa_emu.session.pool import PoolExhausted
+from asa_emu.syslog.facts import NoAddress, TokenRefused, whose
 from asa_emu.wire.dtls.keys import Psk, Resumption, Secret
 from asa_emu.wire.dtls.suites import Choice, Suite, Variant, choose
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, DtlsAnswer, choose_encoding, mtu_for
@@ -71,12 +72,14 @@ def connect(
     """Decide a CONNECT; `exporter` is the TLS connection's, `dtls_port` None when UDP is not served."""
     session = headend.db.by_token(request.token) if request.token else None
     if session is None:
+        headend.emit(TokenRefused(at=now, ip=caller.peer.ip))
         return Refusal(401, "The session token is missing, unknown or expired: log in again")
     headend.refresh_policy(session)
     policy = session.policy
     try:
         addresses = headend.db.assign_addresses(session, request.want_ipv4, request.want_ipv6, now)
     except PoolExhausted as error:
+        headend.emit(NoAddress(**whose(session, now)))
         return Refusal(503, f"No address available: {error}")
     choice = None
     if dtls_port is not None and policy.dtls_enabled and headend.config.webvpn.dtls:

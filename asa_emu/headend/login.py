@@ -22,8 +22,9 @@ from asa_emu.aaa.local import check_password, totp_ok
 from asa_emu.config import LANDING_GROUP, TunnelGroup
 from asa_emu.headend.headend import Caller, Headend
 from asa_emu.headend.token import new_token
-from asa_emu.session.db import Refused
+from asa_emu.session.db import Refusal, Refused
 from asa_emu.session.model import EndReason, Session, TunnelFacts
+from asa_emu.syslog.facts import LOCAL, Bar, LoginAccepted, LoginBarred, LoginRejected
 from asa_emu.wire.auth_xml import (
     CERTIFICATE_FAILURE,
     AuthForm,
@@ -216,12 +217,13 @@ class Login:
             if named is None or not group.needs_password:
                 return self._ask(door, caller, now)
             if named != username:
-                return Ask(self._form(door, caller, LOGIN_FAILED))
+                return self._rejected(username, "AAA failure", door, caller, now)
             mode = "Certificate and userPassword"
         user = self._headend.config.user(username)
         stored = user.password.text if user is not None and user.password is not None else None
         if not check_password(username, stored, fields.get("password", "")) or user is None:
-            return Ask(self._form(door, caller, LOGIN_FAILED))
+            reason = "User was not found" if user is None else "Invalid password"
+            return self._rejected(username, reason, door, caller, now)
         if user.totp is not None:
             return self._challenge(username, door, now)
         return self._grant(username, door, mode, caller, now)
@@ -245,26 +247,68 @@ class Login:
         user = self._headend.config.user(challenge.username)
         if now >= challenge.expires_at or user is None or user.totp is None:
             del self._challenges[handle]
-            return Ask(self._form(door, caller, LOGIN_FAILED))
+            return self._rejected(challenge.username, "AAA failure", door, caller, now)
         # the XML dress calls every answer "password"; a web form keeps the input's own name
         code = fields.get("answer") or fields.get("password", "")
         step = totp_ok(user.totp, code, now, last_step=self._last_codes.get(challenge.username))
         if step is None:
             challenge.tries += 1
+            rejected = self._rejected(challenge.username, "Invalid password", door, caller, now)
             if challenge.tries >= MAX_CODES:
                 del self._challenges[handle]
-                return Ask(self._form(door, caller, LOGIN_FAILED))
+                return rejected
             return Ask(_challenge_form(door.action, LOGIN_FAILED), Opaque(handle, door.group.name))
         del self._challenges[handle]
         self._last_codes[challenge.username] = step
         return self._grant(challenge.username, door, "userPassword", caller, now)
 
+    def _rejected(self, username: str, reason: str, door: Door, caller: Caller, now: float) -> Ask:
+        """Tell that the credentials were bad; the form again."""
+        self._headend.emit(
+            LoginRejected(
+                at=now,
+                username=username,
+                tunnel_group=door.group.name,
+                group_policy=door.group.default_group_policy,
+                ip=caller.peer.ip,
+                reason=reason,
+            )
+        )
+        return Ask(self._form(door, caller, LOGIN_FAILED))
+
     def _grant(self, username: str, door: Door, mode: str, caller: Caller, now: float) -> Answer:
         headend, group = self._headend, door.group
         policy = headend.policy(username, group.name)
+
+        def bar(what: Bar, detail: str = "") -> None:
+            headend.emit(
+                LoginBarred(
+                    at=now,
+                    username=username,
+                    tunnel_group=group.name,
+                    group_policy=policy.group_policy,
+                    ip=caller.peer.ip,
+                    bar=what,
+                    detail=detail,
+                )
+            )
+
+        headend.emit(
+            LoginAccepted(
+                at=now,
+                username=username,
+                tunnel_group=group.name,
+                group_policy=policy.group_policy,
+                ip=caller.peer.ip,
+                server=LOCAL if group.needs_password else None,
+                own_policy=policy.group_policy != group.default_group_policy,
+            )
+        )
         if policy.group_lock is not None and policy.group_lock != group.name:
+            bar(Bar.GROUP_LOCK, policy.group_lock)
             return Ask(self._form(door, caller, LOGIN_FAILED))
         if "ssl-client" not in policy.tunnel_protocols:
+            bar(Bar.PROTOCOL)
             return Ask(self._form(door, caller, "AnyConnect is not enabled on the VPN server"))
         token = new_token(headend.config, headend.random_bytes)
         facts = TunnelFacts(
@@ -285,6 +329,10 @@ class Login:
                 token=token, username=username, tunnel_group=group.name, policy=policy, facts=facts, now=now
             )
         except Refused as refused:
+            if refused.reason is Refusal.CAPACITY:
+                bar(Bar.CAPACITY, str(headend.db.capacity))
+            else:
+                bar(Bar.FORBIDDEN)
             return Ask(self._form(door, caller, refused.text))
         return Granted(session, token, policy.banner)
 
