@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench conformance lock clean
 
 help:
 	@echo 'make demo    a headend and a client: log in, lose the cable, resume, log off (seconds)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make check   lint, formatting, types, layers'
 	@echo 'make format  let the formatter rewrite what make check would refuse'
 	@echo 'make bench   speed and memory, as JSON'
+	@echo 'make conformance  prove the statements of the source document, and write docs/conformance.md'
 	@echo 'make lock    resolve requirements.lock anew (needs a package index)'
 	@echo 'make clean   remove all that these targets made'
 
@@ -38,6 +39,9 @@ format: $(READY)
 
 bench: $(READY)
 	@$(RUN) -m bench
+
+conformance: $(READY)
+	@$(RUN) -m tests.conformance
 
 setup: $(READY)
 
