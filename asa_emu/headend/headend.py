@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from asa_emu.config import Config, Policy, effective_policy, inside_gateway
 from asa_emu.session.db import SessionDb
 from asa_emu.session.events import SessionEvent
-from asa_emu.session.model import Peer, Session
+from asa_emu.session.model import Peer, Session, Tunnel
 from asa_emu.session.pool import AddressPool
 from asa_emu.syslog import Syslog
-from asa_emu.syslog.facts import Fact
+from asa_emu.syslog.facts import ClientMessage, Fact, Farewell, whose
+from asa_emu.wire.frames import Disconnect, DisconnectCode
 
 RandomBytes = Callable[[int], bytes]
+
+_FAREWELLS: dict[int | None, Farewell] = {
+    None: Farewell.NORMAL,
+    DisconnectCode.USER: Farewell.LOGOUT,
+    DisconnectCode.PAUSED: Farewell.LOGOUT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,24 @@ class Caller:
     certificate: ClientCertificate | None = None
 
 
+@dataclass(slots=True)
+class LoginCounters:
+    """How often the steps of a login were taken. A resume takes none of them (S136-S138)."""
+
+    authentications: int = 0
+    authorizations: int = 0
+    host_scans: int = 0
+    """Asked for."""
+    host_scan_reports: int = 0
+
+
 class Headend:
     """The state that the use cases share; called only between awaits, so it needs no lock."""
 
     def __init__(self, config: Config, random_bytes: RandomBytes, *, first_index: int = 1) -> None:
         self.config = config
         self.random_bytes = random_bytes
+        self.counters = LoginCounters()
         self.syslog = Syslog(config)
         self.listeners: list[Callable[[Fact | SessionEvent], None]] = [self.syslog.hear]
         """Who hears `emit`; the session database's own events have their own subscribers."""
@@ -61,6 +80,13 @@ class Headend:
         """Tell a fact that changes no session."""
         for listener in self.listeners:
             listener(fact)
+
+    def client_disconnected(self, tunnel: Tunnel, goodbye: Disconnect, now: float) -> None:
+        """A DISCONNECT came in over this tunnel: tell its words, then let it have its effect."""
+        if tunnel.up and goodbye.text:
+            farewell = _FAREWELLS.get(goodbye.code, Farewell.ERROR)
+            self.emit(ClientMessage(**whose(tunnel.session, now), farewell=farewell, text=goodbye.text))
+        self.db.client_disconnected(tunnel, goodbye.code, now)
 
     def policy(self, username: str, tunnel_group: str) -> Policy:
         """The policy of `username` in `tunnel_group`, every inheritance resolved."""

@@ -275,9 +275,11 @@ class Connection:
     def drop(self, reason: str) -> None:
         """Close because the peer is gone or misbehaves, and tell the speaker."""
         speaker, self.speaker = self.speaker, None
-        self.close()
-        if speaker is not None:
-            speaker.lost(reason)
+        try:
+            if speaker is not None:
+                speaker.lost(reason)
+        finally:
+            self.close()
 
     def abort(self) -> None:
         """Close after an internal error."""

@@ -25,9 +25,11 @@ from asa_emu.serve.tunnels import SessionLink
 from asa_emu.session.db import Gone
 from asa_emu.session.events import TunnelDown
 from asa_emu.session.model import DownReason, Peer, Tunnel
+from asa_emu.syslog.facts import TlsDown, TlsFailed, TlsUp
 from asa_emu.transport.udp import Address, UdpSocket
 from asa_emu.wire.compression import Codec, make_codec
 from asa_emu.wire.dtls import ClientHelloPeek, CookieJar, DtlsServer, peek_client_hello_untrusted
+from asa_emu.wire.dtls.keys import Resumption
 from asa_emu.wire.errors import CompressionError, DtlsError
 from asa_emu.wire.frames import PacketType, parse_disconnect_untrusted
 from asa_emu.wire.packet import Buffer
@@ -226,7 +228,7 @@ class DtlsTunnel:
             self._send_control(bytes([PacketType.DPD_RESPONSE]) + payload[1:])
         elif kind == PacketType.DISCONNECT:
             goodbye = parse_disconnect_untrusted(payload[1:])
-            self.endpoint.gateway.headend.db.client_disconnected(tunnel, goodbye.code, now)
+            self.endpoint.gateway.headend.client_disconnected(tunnel, goodbye, now)
         elif kind == PacketType.COMPRESSED and self._codec is not None:
             try:
                 packet = self._codec.decompress(payload[1:])
@@ -244,6 +246,7 @@ class DtlsTunnel:
             notice = self.machine.close()
             if notice:
                 self.endpoint.udp.send([notice], self.address)
+        self.endpoint.gateway.headend.emit(TlsDown(at=event.at, **self.endpoint.ends(self)))
         self.endpoint.forget(self)
 
 
@@ -254,6 +257,7 @@ class DtlsEndpoint:
         self.gateway = gateway
         self.udp = udp
         self.port = port
+        self._local = shown_peer(udp.socket.getsockname())
         self.dropped = 0
         """Datagrams that belonged to nobody."""
         self._jar = CookieJar(gateway.headend.random_bytes(32))
@@ -362,6 +366,9 @@ class DtlsEndpoint:
         self.transmit(handshake)
         if machine.closed:
             log.info("dtls.handshake_failed", peer=handshake.address[0], reason=machine.failure)
+            reason = machine.failure or "closed"
+            ends = self.ends(handshake)
+            self.gateway.headend.emit(TlsFailed(at=now, **ends, protocol="DTLS", reason=reason))
             self.forget(handshake)
         elif machine.established and handshake.tunnel is None:
             self._established(handshake, now)
@@ -375,6 +382,15 @@ class DtlsEndpoint:
         peer = shown_peer(address)
         facts = dtls_facts(
             link.session, handshake.offer, machine.suite, machine.version_name, peer, self.port
+        )
+        self.gateway.headend.emit(
+            TlsUp(
+                at=now,
+                **self.ends(handshake),
+                protocol=machine.version_name,
+                cipher=machine.suite.openssl_name,
+                asked_to_resume=isinstance(handshake.offer.secret, Resumption),
+            )
         )
         try:
             handshake.tunnel = self.gateway.headend.db.open_dtls(link.session, facts, handshake, now)
@@ -437,6 +453,10 @@ class DtlsEndpoint:
         if tunnel.tunnel is not None:
             self.gateway.headend.db.tunnel_lost(tunnel.tunnel, DownReason.LOST, now)
         self.forget(tunnel)
+
+    def ends(self, tunnel: DtlsTunnel) -> dict[str, Peer]:
+        """Both ends of an association, for a fact about it."""
+        return {"peer": shown_peer(tunnel.address), "local": self._local}
 
     def _unlist(self, tunnel: DtlsTunnel) -> None:
         if self._tunnels.get(tunnel.address) is tunnel:

@@ -20,6 +20,7 @@ from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import HttpExchange, Site
 from asa_emu.serve.tunnels import CstpTunnel
 from asa_emu.session.model import Peer
+from asa_emu.syslog.facts import TlsDown, TlsFailed, TlsUp
 
 BACKLOG = 4096  # a reconnect storm arrives at once
 MAX_UNAUTHENTICATED = 1024  # connections per address
@@ -54,6 +55,11 @@ def bind_tcp(host: str, port: int) -> socket.socket:
 def shown_address(ip: str) -> str:
     """An address as people write it: IPv4 that came in over a dual-stack socket is IPv4."""
     return ip.removeprefix("::ffff:") if "." in ip else ip
+
+
+def _local(connection: Connection) -> Peer:
+    name = connection.sock.getsockname()
+    return Peer(shown_address(name[0]), name[1])
 
 
 class HttpsEndpoint:
@@ -111,12 +117,26 @@ class HttpsEndpoint:
 
     def handshaken(self, connection: Connection) -> None:
         """TLS is up: the connection speaks HTTP, and its first request has a limit."""
+        gateway, engine = self.gateway, connection.engine
+        gateway.headend.emit(
+            TlsUp(
+                at=gateway.now(),
+                peer=connection.peer,
+                local=_local(connection),
+                protocol=engine.version,
+                cipher=engine.cipher_name,
+            )
+        )
         connection.speaker = HttpExchange(self._site, connection)
         connection.set_deadline(self.run_now() + READ_LIMIT)
 
     def handshake_failed(self, connection: Connection, reason: str) -> bytes:
         """Say why in the log; what to say in clear to a peer that spoke plain HTTP, in its own language."""
         log.info("tls.handshake_failed", peer=connection.peer.ip, reason=reason)
+        now, local = self.gateway.now(), _local(connection)
+        self.gateway.headend.emit(
+            TlsFailed(at=now, peer=connection.peer, local=local, protocol="TLS", reason=reason)
+        )
         # OpenSSL's words for GET and its like, and for CONNECT
         return _PLAIN_HTTP if reason in ("http request", "https proxy request") else b""
 
@@ -140,6 +160,9 @@ class HttpsEndpoint:
         if not connection.authenticated:
             connection.authenticated = True
             self._release(connection.peer.ip)
+        if connection.engine.handshaken:
+            now, local = self.gateway.now(), _local(connection)
+            self.gateway.headend.emit(TlsDown(at=now, peer=connection.peer, local=local))
 
     async def tunnels_closed(self) -> None:
         """Wait until no connection carries a tunnel any more."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from asa_emu.dataplane.hub import Port
 from asa_emu.session.events import TunnelDown
 from asa_emu.session.model import DownReason, Session, Tunnel
+from asa_emu.syslog.facts import FrameRefused, whose
 from asa_emu.wire.compression import Codec
 from asa_emu.wire.errors import CompressionError
 from asa_emu.wire.frames import (
@@ -143,6 +144,8 @@ class CstpTunnel:
                     break
             magic, length, kind, zero = HEADER.unpack_from(buffer, offset)
             if magic != MAGIC or zero or length > MAX_PAYLOAD:
+                head = bytes(buffer[offset : offset + 8])
+                gateway.headend.emit(FrameRefused(**whose(link.session, now), head=head))
                 self.connection.drop("a frame that is none")
                 offset = end
                 break
@@ -164,7 +167,7 @@ class CstpTunnel:
     def _control(self, kind: int, payload: bytes, now: float) -> None:
         if kind == PacketType.DISCONNECT:
             goodbye = parse_disconnect_untrusted(payload)
-            self.link.gateway.headend.db.client_disconnected(self.tunnel, goodbye.code, now)
+            self.link.gateway.headend.client_disconnected(self.tunnel, goodbye, now)
             self.connection.finish()
         elif self.parting is not None:
             return
