@@ -28,7 +28,7 @@ from asa_emu.app import HostPort, Options, Running, run_headend
 from asa_emu.session.events import SessionEvent
 from asa_emu.session.model import Session
 from asa_emu.transport.contexts import client_context
-from asa_emu.transport.openssl import TlsBroken
+from asa_emu.transport.openssl import MAX_RECORD, TlsBroken
 from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.auth_xml import auth_reply
 from asa_emu.wire.dtls import DtlsClient, Psk, Secret
@@ -149,9 +149,10 @@ class RawClient:
         await self.stream.aclose()
 
     async def say(self, *records: bytes) -> None:
-        """Send plaintext, each piece as a TLS record of its own."""
+        """Send plaintext, each piece as a TLS record of its own, or several when it is too long for one."""
         for record in records:
-            self.stream.write_record(record)
+            for at in range(0, len(record), MAX_RECORD):
+                self.stream.write_record(record[at : at + MAX_RECORD])
         await self.stream.flush()
 
     async def answer(self, limit: float = LIMIT) -> Answer:
@@ -207,6 +208,10 @@ class RawClient:
     async def connect(self, token: str | None, *headers: tuple[str, str], pipelined: bytes = b"") -> Answer:
         """CONNECT; `pipelined` goes out in the same TLS record."""
         await self.say(connect_request(token, *headers) + pipelined)
+        return await self.connect_answer()
+
+    async def connect_answer(self) -> Answer:
+        """The answer to a CONNECT that was sent; from then on the addresses are ours."""
         answer = await self.answer()
         if answer.status == 200:
             self.ip4 = ip_address(answer.headers["x-cstp-address"]).packed

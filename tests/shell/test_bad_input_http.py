@@ -22,14 +22,10 @@ async def answer_to(asa: Running, *records: bytes) -> Answer:
         return answer
 
 
-def pieces(data: bytes, size: int = 16384) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
 async def test_a_head_up_to_the_limit_is_taken(watched: Running) -> None:
     filling = [("X-Filling", "x" * 1000)] * (MAX_HEAD // 1000 - 2)
     async with await RawClient.open(watched) as raw:
-        await raw.say(*pieces(request("POST", "/", login_document("user001"), filling)))
+        await raw.say(request("POST", "/", login_document("user001"), filling))
         assert (await raw.answer()).status == 200
 
 
@@ -43,14 +39,14 @@ async def test_a_head_up_to_the_limit_is_taken(watched: Running) -> None:
     ids=["many-lines", "long-line", "long-target"],
 )
 async def test_a_head_over_the_limit_is_431(watched: Running, head: bytes) -> None:
-    assert (await answer_to(watched, *pieces(head))).status == 431
+    assert (await answer_to(watched, head)).status == 431
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1, 1_000_000])
 async def test_a_body_over_the_limit_is_413(watched: Running, size: int) -> None:
     body = b"username=user001&password=" + b"x" * (size - 26)
     async with await RawClient.open(watched) as raw:
-        await raw.say(*pieces(request("POST", "/+webvpn+/index.html", body)))
+        await raw.say(request("POST", "/+webvpn+/index.html", body))
         answer = await raw.answer()
         assert answer.status == (200 if size <= MAX_BODY else 413)
         assert size <= MAX_BODY or await raw.ended(5.0)
