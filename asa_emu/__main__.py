@@ -33,6 +33,7 @@ def serve(
     client_ca: Path | None = None,
     time: str = "real",
     manage: str = "127.0.0.1:0",
+    console: str | None = None,
     tun: str | None = None,
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
@@ -63,6 +64,8 @@ def serve(
         `real`, or how many emulated seconds pass in a second, such as 60.
     manage
         IP:PORT of the management API; its token is in the ready file.
+    console
+        IP:PORT of a telnet console; off unless given. Elsewhere than on loopback it asks for a local user.
     tun
         Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
     log_format
@@ -87,6 +90,7 @@ def serve(
             client_ca=client_ca,
             rate=_rate(time),
             manage=HostPort.parse(manage),
+            console=HostPort.parse(console) if console is not None else None,
             tun=tun,
             log_format=log_format,
             log_level=log_level,
@@ -110,6 +114,56 @@ def demo() -> int:
     from asa_emu.demo import demo as tell  # the client is not loaded by a headend that only serves
 
     return tell()
+
+
+@app.command
+def console(
+    *,
+    command: Annotated[str | None, Parameter(name=("-c", "--command"))] = None,
+    ready_file: Path | None = None,
+    manage: str | None = None,
+    token: str | None = None,
+    state: Path | None = None,
+) -> int:
+    """Type commands to a running headend, as on an ASA's console; the newest one unless another is named.
+
+    Exit codes: 0, or 1 when the answer to -c is an ERROR, or 2 when there is no such headend.
+
+    Parameters
+    ----------
+    command
+        One line to execute, confirmations answered yes, instead of a conversation.
+    ready_file
+        The ready file of the headend.
+    manage
+        Its management API, HOST:PORT; with --token.
+    token
+        The management token.
+    state
+        The state directory that the newest running headend is looked for in.
+    """
+    from asa_emu.serve import attach
+
+    try:
+        if (manage is None) != (token is None):
+            raise attach.Unreachable("--manage and --token belong together: give both or neither")
+        if manage is not None and token is not None:
+            target = attach.Target(manage, token)
+        elif ready_file is not None:
+            target = attach.from_ready_file(ready_file)
+        else:
+            target = attach.newest(state or default_state_directory())
+        if command is not None:
+            return attach.once(target, command, _show)
+        return attach.converse(target, _show)
+    except attach.Unreachable as error:
+        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _rate(text: str) -> float:

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,12 +30,14 @@ import trio
 from cryptography.hazmat.primitives import serialization
 
 from asa_emu.aaa.passwords import hash_password
+from asa_emu.cli.console import NotSaved, Services
 from asa_emu.config import Config, ConfigError, built_in_config, inside_gateway, parse_config
 from asa_emu.dataplane.hub import Hub
 from asa_emu.dataplane.inside import InsideNetwork
 from asa_emu.headend.headend import Headend
 from asa_emu.headend.login import Login
 from asa_emu.serve.asgi import serve_plain_http
+from asa_emu.serve.console import Consoles, GatewayClock
 from asa_emu.serve.dtls import DtlsEndpoint
 from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
@@ -57,6 +59,8 @@ from asa_emu.wire.timeline import Timeline
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+READY_NAME = "running-{pid}-{port}.json"
+"""The ready file in the state directory, by process and management port."""
 FAREWELL_LIMIT = 1.0  # seconds for clients to take their DISCONNECT when the headend stops
 
 log = structlog.get_logger(__name__)
@@ -111,6 +115,7 @@ class Options:
     client_ca: Path | None = None
     rate: float = 1.0
     manage: HostPort = HostPort("127.0.0.1", 0)
+    console: HostPort | None = None
     tun: str | None = None
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
@@ -131,6 +136,7 @@ class Running:
     dtls: HostPort | None
     manage: HostPort
     manage_token: str = field(repr=False)
+    console: HostPort | None
     pin: str
     stopping: trio.Event
 
@@ -146,7 +152,7 @@ class Running:
             "dtls": str(self.dtls) if self.dtls else None,
             "manage": str(self.manage),
             "manage_token": self.manage_token,
-            "console": None,
+            "console": str(self.console) if self.console else None,
             "ssh": None,
             "pin": self.pin,
         }
@@ -194,27 +200,27 @@ async def run_headend(
                 gateway.dispatcher.add(TunUplink(tun, hub))
             async with trio.open_nursery() as nursery:
                 token = secrets.token_urlsafe(24)
-                management = Management(gateway, token).application()
-                try:
-                    manage = await nursery.start(
-                        partial(serve_plain_http, management, options.manage.host, options.manage.port)
-                    )
-                except OSError as error:
-                    raise BindError(
-                        f"cannot listen on {options.manage} (--manage): {error.strerror}"
-                    ) from error
+                consoles = Consoles(gateway, _services(gateway, options.config, epoch))
+                management = Management(gateway, consoles, token).application()
+                manage = await _listen(
+                    nursery, partial(serve_plain_http, management), options.manage, "--manage"
+                )
+                console = None
+                if options.console is not None:
+                    console = await _listen(nursery, consoles.serve_telnet, options.console, "--console")
                 nursery.start_soon(gateway.dispatcher.run)
                 nursery.start_soon(gateway.keep_time)
                 running = Running(
                     gateway=gateway,
                     https=HostPort(*tcp.getsockname()[:2]),
                     dtls=HostPort(*udp.getsockname()[:2]) if udp is not None else None,
-                    manage=HostPort(*manage[:2]),
+                    manage=manage,
                     manage_token=token,
+                    console=console,
                     pin=identity.pin,
                     stopping=trio.Event(),
                 )
-                with _ready_file(options.ready_file, running):
+                with _ready_files(options, running):
                     task_status.started(running)
                     await running.stopping.wait()
                 with trio.move_on_after(FAREWELL_LIMIT):
@@ -227,6 +233,17 @@ async def run_headend(
             if tun is not None:
                 tun.close()
             gateway.dispatcher.close()
+
+
+async def _listen(
+    nursery: trio.Nursery, serve: Callable[..., Awaitable[None]], at: HostPort, flag: str
+) -> HostPort:
+    """Start `serve(host, port)`, which reports where it listens."""
+    try:
+        bound = await nursery.start(partial(serve, at.host, at.port))
+    except OSError as error:
+        raise BindError(f"cannot listen on {at} ({flag}): {error.strerror}") from error
+    return HostPort(*bound[:2])
 
 
 async def _farewell(gateway: Gateway, https: HttpsEndpoint) -> None:
@@ -285,6 +302,28 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _services(gateway: Gateway, file: Path | None, started_at: float) -> Services:
+    """What the consoles have outside the core; without a configuration file nothing can be saved."""
+    services = Services(clock=GatewayClock(gateway), started_at=started_at)
+    if file is None:
+        return services
+
+    def save(text: str) -> None:
+        try:
+            _write_whole(file, text, file.stat().st_mode & 0o777 if file.exists() else 0o600)
+        except OSError as error:
+            raise NotSaved(f"{file}: {error.strerror}") from error
+
+    def startup() -> str:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotSaved(f"{file}: {error}") from error
+
+    services.save, services.startup = save, startup
+    return services
 
 
 def _tune_collector() -> None:
@@ -433,21 +472,35 @@ def _keylog(path: Path | None) -> Iterator[KeylogSink | None]:
 
 
 @contextmanager
-def _ready_file(path: Path | None, running: Running) -> Iterator[None]:
-    """Write the ready file whole, then rename it into place; it goes away with the headend."""
-    if path is None:
-        yield
-        return
-    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(running.ready_record(), file)
-            file.write("\n")
-        partial_file.replace(path)
-    except OSError as error:
-        raise UsageError(f"--ready-file {path}: {error.strerror}") from error
+def _ready_files(options: Options, running: Running) -> Iterator[None]:
+    """Write the ready file, and one in the state directory for `asa-emu console`; both go at the end."""
+    record = json.dumps(running.ready_record()) + "\n"
+    written: list[Path] = []
+    if options.state is not None:
+        path = options.state / READY_NAME.format(pid=os.getpid(), port=running.manage.port)
+        try:
+            options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_whole(path, record, 0o600)
+            written.append(path)
+        except OSError as error:
+            log.warning("state.not_written", path=str(path), error=error.strerror)
+    if options.ready_file is not None:
+        try:
+            _write_whole(options.ready_file, record, 0o600)
+        except OSError as error:
+            raise UsageError(f"--ready-file {options.ready_file}: {error.strerror}") from error
+        written.append(options.ready_file)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        for path in written:
+            path.unlink(missing_ok=True)
+
+
+def _write_whole(path: Path, text: str, mode: int) -> None:
+    """Write a file next to its place, then rename it into it: nobody ever reads half of it."""
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    partial_file.replace(path)

@@ -108,6 +108,11 @@ class Console:
         return self.privilege >= PRIVILEGED
 
     @property
+    def hidden(self) -> bool:
+        """Whether what is typed next is not to be shown."""
+        return self.question is not None and self.question.hidden
+
+    @property
     def mode_prompt(self) -> str:
         """The prompt of the current mode, a blank at its end."""
         name = self.headend.config.hostname

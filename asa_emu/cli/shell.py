@@ -74,8 +74,7 @@ class CliSession(Console):
         if self.headend.config.generation != generation:
             self.headend.reconfigure()
             self.services.changed()
-        hidden = self.question is not None and self.question.hidden
-        return Reply(text, self.prompt, hidden, self.closed)
+        return Reply(text, self.prompt, self.hidden, self.closed)
 
     def run(self, line: str, confirm: bool = True) -> str:
         """Take one line, answer what it wants confirmed with yes, and return all the text."""

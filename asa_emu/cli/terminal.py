@@ -29,7 +29,6 @@ class Terminal:
         self._line = ""
         self._waiting: list[str] = []
         """Lines of output that have not been shown yet."""
-        self._hidden = session.question is not None and session.question.hidden
         self._after_return = False
         self._escape = 0
         self.closed = False
@@ -63,13 +62,13 @@ class Terminal:
         if key == _INTERRUPT:
             self._line = ""
             self._session.interrupt()
-            return "^C\n" + self._new_prompt()
+            return "^C\n" + self._session.prompt
         if key in _BACKSPACES:
             rubbed, self._line = self._line[-1:], self._line[:-1]
-            return _RUBOUT if rubbed and not self._hidden else ""
+            return _RUBOUT if rubbed and not self._session.hidden else ""
         if key == _KILL:
             rubbed, self._line = self._line, ""
-            return "" if self._hidden else _RUBOUT * len(rubbed)
+            return "" if self._session.hidden else _RUBOUT * len(rubbed)
         return self._typed(key)
 
     def _escaped(self, key: str) -> str:
@@ -93,12 +92,11 @@ class Terminal:
         if len(self._line) + len(key) > MAX_LINE:
             return "\a"
         self._line += key
-        return "" if self._hidden else key
+        return "" if self._session.hidden else key
 
     def _enter(self) -> str:
         line, self._line = self._line, ""
         reply = self._session.execute(line)
-        self._hidden = reply.hidden_input
         if reply.closed:
             self.closed = True
             return "\n" + reply.text
@@ -109,7 +107,7 @@ class Terminal:
         """Show as many lines; what is left waits for a key."""
         if not lines or len(self._waiting) <= lines:
             text, self._waiting = "".join(self._waiting), []
-            return text + self._new_prompt()
+            return text + self._session.prompt
         text, self._waiting = "".join(self._waiting[:lines]), self._waiting[lines:]
         return text + MORE
 
@@ -120,13 +118,8 @@ class Terminal:
             return _ERASE_MORE + self._page(1)
         if key in ("q", "Q", _INTERRUPT):
             self._waiting = []
-            return _ERASE_MORE + self._new_prompt()
+            return _ERASE_MORE + self._session.prompt
         return ""
-
-    def _new_prompt(self) -> str:
-        question = self._session.question
-        self._hidden = question is not None and question.hidden
-        return self._session.prompt
 
 
 def _to_wire(text: str) -> bytes:

@@ -122,6 +122,14 @@ class Gateway:
         """The time line was bent: look at all deadlines again."""
         self._wake.set()
 
+    def bend_time(self, *, advance: float = 0.0, rate: float | None = None) -> None:
+        """Jump ahead by emulated seconds, then go on at another rate; what is due happens at once."""
+        self.timeline.advance(advance, self.run_now())
+        if rate is not None:
+            self.timeline.set_rate(rate, self.run_now())
+        self.expire()
+        self.wake()
+
     async def keep_time(self) -> None:
         """Sleep from deadline to deadline until cancelled."""
         while True:

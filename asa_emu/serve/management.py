@@ -4,6 +4,7 @@
     GET  /v1/sessions     every session with its tunnels and counters
     POST /v1/logoff       {"name": "walter"} … -> {"logged_off": 1}
     POST /v1/clock        {"advance": 1800} or {"rate": 60} -> the time line
+    POST /v1/cli          {"line": "show clock", "session": "optional name"} -> {"text", "prompt"}
     GET  /v1/events       server-sent events, one for each state change from now on
 
 Every answer is about one instant of emulated time. An error says what was expected, in `error`.
@@ -27,6 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from asa_emu.serve.console import Consoles
 from asa_emu.serve.gateway import Gateway
 from asa_emu.session.events import SessionEvent
 from asa_emu.session.model import Session, Tunnel, TunnelKind
@@ -95,11 +97,22 @@ class ClockBody(BaseModel):
         return self
 
 
+class CliBody(BaseModel):
+    """A line for the console. A `session` is a name under which mode and privileges are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+    line: Annotated[str, Field(max_length=4096)]
+    session: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    interactive: bool = False
+    """A person is there: confirmations are asked for, and the answer tells whether to hide the input."""
+
+
 class Management:
     """The routes, over one gateway."""
 
-    def __init__(self, gateway: Gateway, token: str) -> None:
+    def __init__(self, gateway: Gateway, consoles: Consoles, token: str) -> None:
         self._gateway = gateway
+        self._consoles = consoles
         self._token = token.encode()
 
     def application(self) -> Starlette:
@@ -110,6 +123,7 @@ class Management:
                 Route("/v1/sessions", self._guard(self._sessions)),
                 Route("/v1/logoff", self._guard(self._logoff), methods=["POST"]),
                 Route("/v1/clock", self._guard(self._clock), methods=["POST"]),
+                Route("/v1/cli", self._guard(self._cli), methods=["POST"]),
                 Route("/v1/events", self._guard(self._events)),
             ]
         )
@@ -147,13 +161,16 @@ class Management:
     async def _clock(self, request: Request) -> Response:
         body = ClockBody.model_validate_json(await request.body() or b"{}")
         gateway = self._gateway
-        if body.advance is not None:
-            gateway.timeline.advance(body.advance, gateway.run_now())
-        if body.rate is not None:
-            gateway.timeline.set_rate(body.rate, gateway.run_now())
-        gateway.expire()
-        gateway.wake()
+        gateway.bend_time(advance=body.advance or 0.0, rate=body.rate)
         return JSONResponse({"now": iso_time(gateway.now()), "rate": gateway.timeline.rate})
+
+    async def _cli(self, request: Request) -> Response:
+        body = CliBody.model_validate_json(await request.body() or b"{}")
+        reply = self._consoles.line(body.line, body.session, interactive=body.interactive)
+        answer: dict[str, Any] = {"text": reply.text, "prompt": reply.prompt.rstrip()}
+        if body.interactive:
+            answer |= {"prompt": reply.prompt, "hidden": reply.hidden_input, "closed": reply.closed}
+        return JSONResponse(answer)
 
     async def _events(self, _request: Request) -> Response:
         send, receive = trio.open_memory_channel[bytes](QUEUED_EVENTS)
