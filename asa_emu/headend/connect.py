@@ -1,6 +1,7 @@
 """CONNECT: a session token becomes an SSL tunnel, and the offer of a DTLS tunnel.
 
     token unknown, dead or absent -> Refusal 401; the client gives up at once
+    a portal session without leave to use AnyConnect -> Refusal 403
     no address free               -> Refusal 503 with X-Reason
     else                          -> Grant: the headers of the answer, the port's MTU, the codecs, the DTLS
     secret
@@ -76,6 +77,8 @@ def connect(
         return Refusal(401, "The session token is missing, unknown or expired: log in again")
     headend.refresh_policy(session)
     policy = session.policy
+    if "ssl-client" not in policy.tunnel_protocols:
+        return Refusal(403, "AnyConnect is not allowed for this user")
     try:
         addresses = headend.db.assign_addresses(session, request.want_ipv4, request.want_ipv6, now)
     except PoolExhausted as error:

@@ -9,7 +9,11 @@
 Nothing is remembered between the rounds but challenges: they have a handle that nobody can guess, which
 travels as the form's opaque and as the cookie `webvpncontext`, since the rounds of one login may come over
 several connections. Both dresses of a login, the XML documents and the legacy web form, end in the same two
-functions, `_ask` and `_answer`.
+functions, `_ask` and `_answer`, and so does the login page of the web portal, whose session is Clientless
+(S5a).
+
+With a host scan an XML client reports about itself before anything else; it gets the form together with the
+demand, and comes again. A client without XML cannot, and is turned away; the portal asks for none.
 """
 
 from __future__ import annotations
@@ -18,12 +22,15 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from asa_emu.aaa.authorization import authorize
 from asa_emu.aaa.local import check_password, totp_ok
 from asa_emu.config import LANDING_GROUP, TunnelGroup
 from asa_emu.headend.headend import Caller, Headend
+from asa_emu.headend.identity import browser_facts, client_facts, username_of
+from asa_emu.headend.posture import Posture
 from asa_emu.headend.token import new_token
 from asa_emu.session.db import Refusal, Refused
-from asa_emu.session.model import EndReason, Session, TunnelFacts
+from asa_emu.session.model import EndReason, Session
 from asa_emu.syslog.facts import LOCAL, Bar, LoginAccepted, LoginBarred, LoginRejected
 from asa_emu.wire.auth_xml import (
     CERTIFICATE_FAILURE,
@@ -31,6 +38,7 @@ from asa_emu.wire.auth_xml import (
     ClientDocument,
     FormField,
     GroupOption,
+    HostScan,
     Opaque,
 )
 
@@ -38,6 +46,9 @@ CHALLENGE_LIFETIME = 300.0  # emulated seconds to type a code
 MAX_CHALLENGES = 4096  # open at once; the oldest is forgotten
 MAX_CODES = 3  # tries for one challenge
 LOGIN_FAILED = "Login failed."
+NO_ANYCONNECT = "AnyConnect is not enabled on the VPN server"
+NO_PORTAL = "Clientless (browser) SSL VPN access is not allowed."
+NO_SCAN = "A host scan is required, and only clients that log in by XML can make it"
 LEGACY_ACTION = "/+webvpn+/index.html"
 
 _PASSWORD = FormField("password", "Password:", "password")
@@ -50,6 +61,8 @@ class Ask:
 
     form: AuthForm
     opaque: Opaque | None = None
+    host_scan: HostScan | None = None
+    """Report first, then ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,10 @@ class Door:
     """Where its forms are to be posted to."""
     by_url: bool
     """A group-url led here: then an ASA never shows the list of groups."""
+    portal: bool = False
+    """A browser's login, to a Clientless session."""
+    scan_token: str | None = field(default=None, repr=False)
+    """Of the host scan that was shown."""
 
 
 @dataclass(slots=True)
@@ -98,6 +115,7 @@ class Login:
 
     def __init__(self, headend: Headend) -> None:
         self._headend = headend
+        self.posture = Posture(headend)
         self._challenges: OrderedDict[str, Challenge] = OrderedDict()
         self._last_codes: dict[str, int] = {}
 
@@ -115,12 +133,26 @@ class Login:
     # the XML dress
 
     def document(
-        self, document: ClientDocument, path: str, cookie: str | None, caller: Caller, now: float
+        self,
+        document: ClientDocument,
+        path: str,
+        cookie: str | None,
+        caller: Caller,
+        now: float,
+        *,
+        scan_token: str | None = None,
     ) -> Answer:
-        """Answer one document of a client; `cookie` is `webvpncontext`, with a challenge's handle."""
+        """Answer one document of a client.
+
+        `cookie` is `webvpncontext`, with a challenge's handle; `scan_token` is the cookie `sdesktop`, which
+        tells of a host scan, as the document may itself.
+        """
         if document.kind == "logout":
             return self._logout(document, now)
         door = self._door(document.group_select, document.group_access, path, caller.host)
+        door = replace(door, scan_token=scan_token or document.host_scan_token)
+        if self._wants_scan(door) and not self.posture.passed(door.scan_token, now):
+            return Ask(self._form(door, caller, None), host_scan=self.posture.demand(now))
         if document.kind == "init":
             return self._ask(door, caller, now)
         handle = document.opaque_handle or cookie
@@ -147,6 +179,23 @@ class Login:
         door = self._legacy_door(fields.pop("group_list", None), path, caller.host)
         return self._answer(fields, door, cookie, caller, now)
 
+    def portal_form(self, group_url: str | None, caller: Caller, now: float) -> Answer:
+        """The form of the login page; `group_url` is the path that led there."""
+        return self._ask(self._portal_door(None, group_url, caller.host), caller, now)
+
+    def portal_reply(
+        self, fields: dict[str, str], group_url: str | None, cookie: str | None, caller: Caller, now: float
+    ) -> Answer:
+        """Answer the filled-in login page."""
+        door = self._portal_door(fields.pop("group_list", None), group_url, caller.host)
+        return self._answer(fields, door, cookie, caller, now)
+
+    def _portal_door(self, select: str | None, group_url: str | None, host: str) -> Door:
+        return replace(self._door(select, group_url, "/", host), action=LEGACY_ACTION, portal=True)
+
+    def _wants_scan(self, door: Door) -> bool:
+        return self._headend.config.webvpn.host_scan and not door.group.without_host_scan
+
     def _legacy_door(self, select: str | None, path: str, host: str) -> Door:
         door = self._door(select, None, path, host)
         # a form without a list is told apart by where it is posted to
@@ -171,18 +220,24 @@ class Login:
 
     def _ask(self, door: Door, caller: Caller, now: float) -> Answer:
         """Open the conversation: a form, unless a certificate is all that is asked for."""
+        if self._lacks_scan(door):
+            return Denied(403, NO_SCAN)
         if not door.group.needs_certificate:
             return Ask(self._form(door, caller, None))
-        username = _username_of(door.group, caller)
+        username = username_of(door.group, caller)
         if username is None:
             return Ask(self._form(door, caller, CERTIFICATE_FAILURE))
         if not door.group.needs_password:
             return self._grant(username, door, "Certificate", caller, now)
         return Ask(self._form(door, caller, None))
 
+    def _lacks_scan(self, door: Door) -> bool:
+        """A client without XML has no way to make the host scan that is wanted."""
+        return self._wants_scan(door) and not door.portal and door.scan_token is None
+
     def _form(self, door: Door, caller: Caller, error: str | None) -> AuthForm:
         group = door.group
-        username = _username_of(group, caller) if group.needs_certificate else None
+        username = username_of(group, caller) if group.needs_certificate else None
         options = () if door.by_url else self._headend.config.group_options
         groups = tuple(
             GroupOption(option.label, option.value, option.tunnel_group == group.name) for option in options
@@ -209,16 +264,19 @@ class Login:
         if challenge is not None and handle is not None and "username" not in fields:
             door = replace(door, group=challenge.group)
             return self._answer_challenge(handle, challenge, fields, door, caller, now)
+        if self._lacks_scan(door):
+            return Denied(403, NO_SCAN)
         group = door.group
         username = fields.get("username", "")
         mode = "userPassword"
         if group.needs_certificate:
-            named = _username_of(group, caller)
+            named = username_of(group, caller)
             if named is None or not group.needs_password:
                 return self._ask(door, caller, now)
             if named != username:
                 return self._rejected(username, "AAA failure", door, caller, now)
             mode = "Certificate and userPassword"
+        self._headend.counters.authentications += 1
         user = self._headend.config.user(username)
         stored = user.password.text if user is not None and user.password is not None else None
         if not check_password(username, stored, fields.get("password", "")) or user is None:
@@ -278,6 +336,10 @@ class Login:
 
     def _grant(self, username: str, door: Door, mode: str, caller: Caller, now: float) -> Answer:
         headend, group = self._headend, door.group
+        if group.authorization_server_group:
+            headend.counters.authorizations += 1
+            if not authorize(headend.config, group, username):
+                return self._rejected(username, "AAA failure", door, caller, now)
         policy = headend.policy(username, group.name)
 
         def bar(what: Bar, detail: str = "") -> None:
@@ -307,26 +369,21 @@ class Login:
         if policy.group_lock is not None and policy.group_lock != group.name:
             bar(Bar.GROUP_LOCK, policy.group_lock)
             return Ask(self._form(door, caller, LOGIN_FAILED))
-        if "ssl-client" not in policy.tunnel_protocols:
+        if door.portal and "ssl-clientless" not in policy.tunnel_protocols:
+            return Ask(self._form(door, caller, NO_PORTAL))
+        if not door.portal and "ssl-client" not in policy.tunnel_protocols:
             bar(Bar.PROTOCOL)
-            return Ask(self._form(door, caller, "AnyConnect is not enabled on the VPN server"))
+            return Ask(self._form(door, caller, NO_ANYCONNECT))
         token = new_token(headend.config, headend.random_bytes)
-        facts = TunnelFacts(
-            peer=caller.peer,
-            local_port=caller.local_port,
-            protocol="",
-            encryption="none",
-            hashing="none",
-            ciphersuite="",
-            compression=None,
-            auth_mode=mode,
-            client_type="AnyConnect",
-            client_ver=caller.user_agent,
-            client_os=_client_os(caller.user_agent),
-        )
         try:
             session = headend.db.login(
-                token=token, username=username, tunnel_group=group.name, policy=policy, facts=facts, now=now
+                token=token,
+                username=username,
+                tunnel_group=group.name,
+                policy=policy,
+                facts=browser_facts(mode, caller) if door.portal else client_facts(mode, caller),
+                clientless=door.portal,
+                now=now,
             )
         except Refused as refused:
             if refused.reason is Refusal.CAPACITY:
@@ -334,6 +391,7 @@ class Login:
             else:
                 bar(Bar.FORBIDDEN)
             return Ask(self._form(door, caller, refused.text))
+        self.posture.use_up(door.scan_token)
         return Granted(session, token, policy.banner)
 
 
@@ -346,24 +404,3 @@ def _challenge_form(action: str, error: str | None) -> AuthForm:
         fields=(FormField("answer", "Code:", "password"),),
         action=action,
     )
-
-
-def _username_of(group: TunnelGroup, caller: Caller) -> str | None:
-    """The user that a good client certificate names in this group; None without one."""
-    certificate = caller.certificate
-    if certificate is None or certificate.error is not None:
-        return None
-    return next(
-        (
-            certificate.subject[name]
-            for name in group.username_from_certificate
-            if name in certificate.subject
-        ),
-        None,
-    )
-
-
-def _client_os(user_agent: str) -> str:
-    """The platform that a genuine client names: `AnyConnect Windows 4.10.07061` is `Windows`."""
-    words = user_agent.split()
-    return next((word for word in words if word in ("Windows", "Linux", "Darwin", "Mac", "Android")), "")
