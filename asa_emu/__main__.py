@@ -13,6 +13,7 @@ from cyclopts.config import Env
 from asa_emu import __version__
 from asa_emu.app import HostPort, LogFormat, LogLevel, Options, UsageError, default_state_directory
 from asa_emu.app import serve as serve_headend
+from asa_emu.config import LogHost
 
 app = App(
     name="asa-emu",
@@ -37,6 +38,7 @@ def serve(
     tun: str | None = None,
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
+    syslog: str | None = None,
     keylog: Path | None = None,
     state: Path | None = None,
     ready_file: Path | None = None,
@@ -69,9 +71,11 @@ def serve(
     tun
         Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
     log_format
-        The operator's log on stderr.
+        The operator's log on stderr; `asa` prints the messages that an ASA would log.
     log_level
         The least severity that is logged.
+    syslog
+        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
     keylog
         Append TLS and DTLS secrets to this file, for Wireshark.
     state
@@ -94,6 +98,7 @@ def serve(
             tun=tun,
             log_format=log_format,
             log_level=log_level,
+            syslog=_syslog_host(syslog) if syslog is not None else None,
             keylog=keylog,
             state=state or default_state_directory(),
             ready_file=ready_file,
@@ -176,6 +181,17 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 1_000_000:
         raise UsageError(f"--time {text}: write real, or a rate such as 60 (more than 0, at most 1000000)")
     return rate
+
+
+def _syslog_host(text: str) -> LogHost:
+    protocol, _, rest = text.partition(":")
+    try:
+        to = HostPort.parse(rest)
+        if protocol not in ("udp", "tcp") or not to.port:
+            raise UsageError
+    except UsageError:
+        raise UsageError(f"--syslog {text}: write udp:IP:PORT or tcp:IP:PORT") from None
+    return LogHost("", to.host, "udp" if protocol == "udp" else "tcp", to.port)
 
 
 def main(arguments: list[str] | None = None) -> int:

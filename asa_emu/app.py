@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import serialization
 
 from asa_emu.aaa.passwords import hash_password
 from asa_emu.cli.console import NotSaved, Services
-from asa_emu.config import Config, ConfigError, built_in_config, inside_gateway, parse_config
+from asa_emu.config import Config, ConfigError, LogHost, built_in_config, inside_gateway, parse_config
 from asa_emu.dataplane.hub import Hub
 from asa_emu.dataplane.inside import InsideNetwork
 from asa_emu.headend.headend import Headend
@@ -43,8 +43,10 @@ from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
 from asa_emu.serve.management import Management
+from asa_emu.serve.syslog import SyslogSender
 from asa_emu.serve.uplink import TunUplink, tun_settings
 from asa_emu.session.model import EndReason
+from asa_emu.syslog import Record
 from asa_emu.transport.certificates import (
     CertificateError,
     Identity,
@@ -57,10 +59,11 @@ from asa_emu.transport.tun import Tun, TunError
 from asa_emu.transport.udp import UdpSocket
 from asa_emu.wire.timeline import Timeline
 
-LogFormat = Literal["text", "json"]
+LogFormat = Literal["text", "json", "asa"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 READY_NAME = "running-{pid}-{port}.json"
 """The ready file in the state directory, by process and management port."""
+_SEVERITIES: dict[LogLevel, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 FAREWELL_LIMIT = 1.0  # seconds for clients to take their DISCONNECT when the headend stops
 
 log = structlog.get_logger(__name__)
@@ -119,6 +122,7 @@ class Options:
     tun: str | None = None
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    syslog: LogHost | None = None
     keylog: Path | None = None
     state: Path | None = None
     ready_file: Path | None = None
@@ -199,6 +203,9 @@ async def run_headend(
                     raise UsageError(f"--tun {tun.name}: {error}") from error
                 gateway.dispatcher.add(TunUplink(tun, hub))
             async with trio.open_nursery() as nursery:
+                await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
+                if options.log_format == "asa":
+                    headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
                 token = secrets.token_urlsafe(24)
                 consoles = Consoles(gateway, _services(gateway, options.config, epoch))
                 management = Management(gateway, consoles, token).application()
@@ -288,9 +295,11 @@ def _complain(group: BaseExceptionGroup[UsageError | BindError]) -> int:
 def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     """Operator's log on stderr: one event a line, secrets never among them."""
     renderer: Any = structlog.processors.JSONRenderer()
-    if log_format == "text":
+    if log_format != "json":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    # Messages tell the story in the ASA's own format; the log keeps to what they do not know, such as faults.
+    least = max(levels[level], levels["warning"]) if log_format == "asa" else levels[level]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -298,7 +307,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -306,7 +315,13 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
 
 def _services(gateway: Gateway, file: Path | None, started_at: float) -> Services:
     """What the consoles have outside the core; without a configuration file nothing can be saved."""
-    services = Services(clock=GatewayClock(gateway), started_at=started_at)
+    syslog = gateway.headend.syslog
+    services = Services(
+        clock=GatewayClock(gateway),
+        started_at=started_at,
+        show_logging=syslog.show_logging,
+        clear_logging=syslog.buffer.clear,
+    )
     if file is None:
         return services
 
@@ -324,6 +339,10 @@ def _services(gateway: Gateway, file: Path | None, started_at: float) -> Service
 
     services.save, services.startup = save, startup
     return services
+
+
+def _print_message(record: Record) -> None:
+    print(record.body, file=sys.stderr)  # noqa: T201
 
 
 def _tune_collector() -> None:

@@ -103,11 +103,12 @@ class Headend:
             )
 
     def reconfigure(self) -> None:
-        """Take over what the configuration says now about pools, the session limit and quirks.
+        """Take over what the configuration says now about logging, pools, the session limit and quirks.
 
         Group policies need nothing: whoever opens a session or a tunnel asks for them. A pool that did not
         change keeps its order of addresses; those that sessions hold stay held.
         """
+        self.syslog.refresh()
         self.db.capacity = self.config.max_sessions
         self.db.quirks = set(self.config.quirks)
         ledger, wanted = self.db.pools, _address_pools(self.config)

@@ -94,6 +94,8 @@ class Syslog:
         """Messages logged, by destination."""
         self.channels: list[Channel] = []
         """Kept by the shell that sends to the hosts."""
+        self.on_refresh: Callable[[Logging], None] | None = None
+        """Called with what the configuration says whenever it has changed."""
         self.refresh()
 
     def attach(
@@ -160,6 +162,8 @@ class Syslog:
         self._active = (said.enabled and bool(said.filters)) or any(sink.insists for sink in self._sinks)
         if not self._active:
             self._renderer.forget()
+        if self.on_refresh is not None:
+            self.on_refresh(said)
 
     def _route(self, number: int) -> _Route | None:
         """Where a message goes; None for nowhere."""
