@@ -214,7 +214,8 @@ class RawClient:
         """The answer to a CONNECT that was sent; from then on the addresses are ours."""
         answer = await self.answer()
         if answer.status == 200:
-            self.ip4 = ip_address(answer.headers["x-cstp-address"]).packed
+            if "x-cstp-address" in answer.headers:
+                self.ip4 = ip_address(answer.headers["x-cstp-address"]).packed
             if "x-cstp-address-ip6" in answer.headers:
                 self.ip6 = ip_address(answer.headers["x-cstp-address-ip6"].partition("/")[0]).packed
         return answer

@@ -26,6 +26,7 @@ from asa_emu.wire.frames import (
     HEADER,
     MAGIC,
     MAX_PAYLOAD,
+    MAX_SENT_PAYLOAD,
     PacketType,
     disconnect_payload,
     encode_frame,
@@ -133,36 +134,37 @@ class CstpTunnel:
         if self.parting is None and tunnel.liveness is not None:
             tunnel.liveness.last_received_at = now
         forward, port = gateway.hub.forward_frames, link.port
-        offset = packets = octets = drops = 0
+        offset = 0
         while end - offset >= 8:
             if self.parting is None:
-                offset, more_packets, more_octets, more_drops = forward(port, buffer, offset, end)
-                packets += more_packets
-                octets += more_octets
-                drops += more_drops
+                offset, packets, octets, drops = forward(port, buffer, offset, end)
+                # counted before the next frame is looked at, which may end the tunnel and tell its counters
+                if packets:
+                    tunnel.pkts_rx += packets
+                    tunnel.bytes_rx += octets
+                    tunnel.last_use_at = now
+                tunnel.drops_rx += drops
                 if end - offset < 8:
                     break
             magic, length, kind, zero = HEADER.unpack_from(buffer, offset)
             if magic != MAGIC or zero or length > MAX_PAYLOAD:
                 head = bytes(buffer[offset : offset + 8])
                 gateway.headend.emit(FrameRefused(**whose(link.session, now), head=head))
-                self.connection.drop("a frame that is none")
-                offset = end
-                break
+                self._give_up("a frame that is none")
+                return end
             after = offset + 8 + length
             if after > end:
                 break
             self._control(kind, bytes(buffer[offset + 8 : after]), now)
             if self.connection.speaker is not self:
-                offset = end
-                break
+                return end
             offset = after
-        if packets:
-            tunnel.pkts_rx += packets
-            tunnel.bytes_rx += octets
-            tunnel.last_use_at = now
-        tunnel.drops_rx += drops
         return offset
+
+    def _give_up(self, reason: str) -> None:
+        """The client broke the protocol: it gets what is written for it, and then the loss."""
+        self.connection.flush()
+        self.connection.drop(reason)
 
     def _control(self, kind: int, payload: bytes, now: float) -> None:
         if kind == PacketType.DISCONNECT:
@@ -172,12 +174,13 @@ class CstpTunnel:
         elif self.parting is not None:
             return
         elif kind == PacketType.DPD_REQUEST:
-            self._send_control(encode_frame(PacketType.DPD_RESPONSE, payload) if payload else _DPD_RESPONSE)
+            echo = payload[:MAX_SENT_PAYLOAD]
+            self._send_control(encode_frame(PacketType.DPD_RESPONSE, echo) if echo else _DPD_RESPONSE)
         elif kind == PacketType.COMPRESSED and self._codec_in is not None:
             try:
                 packet = self._codec_in.decompress(payload)
             except CompressionError as error:
-                self.connection.drop(f"compressed data: {error}")
+                self._give_up(f"compressed data: {error}")
                 return
             if self.link.gateway.hub.forward_packet(self.link.port, packet):
                 self.tunnel.pkts_rx += 1
