@@ -315,13 +315,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
 
 def _services(gateway: Gateway, file: Path | None, started_at: float) -> Services:
     """What the consoles have outside the core; without a configuration file nothing can be saved."""
-    syslog = gateway.headend.syslog
-    services = Services(
-        clock=GatewayClock(gateway),
-        started_at=started_at,
-        show_logging=syslog.show_logging,
-        clear_logging=syslog.buffer.clear,
-    )
+    services = Services(clock=GatewayClock(gateway), started_at=started_at)
     if file is None:
         return services
 

@@ -67,7 +67,7 @@ ROWS: Final = (
     R("show clock [detail]", "Show the time", show.show_clock, _USER),
     R("show curpriv", "Show the privilege level", show.show_curpriv, _USER),
     R("show version", "Show the release", show.show_version, _USER),
-    R("show logging", "Show the log buffer", show.show_logging),
+    R("show logging [setting]", "Show the log buffer", show.show_logging),
     R("clear logging buffer", "Empty the log buffer", show.clear_logging),
     R("show startup-config", "Show the stored configuration", show.show_startup_config),
     R("show running-config [all]", "Show the configuration", show.show_running_config),

@@ -2,7 +2,7 @@
 
 Commands are functions of a `Console` and of what was said; they answer with text, or set `question` when the
 next line typed is to answer something. `Services` is what lies outside the pure core: the time line, the
-configuration file, the log.
+configuration file.
 """
 
 from __future__ import annotations
@@ -61,10 +61,6 @@ class Services:
     """The stored startup-config; raises NotSaved."""
     changed: Callable[[], None] = _nothing
     """Called after the headend has taken over a changed configuration."""
-    show_logging: Callable[[], str] | None = None
-    """The text of `show logging`."""
-    clear_logging: Callable[[], None] = _nothing
-    """Empties the log buffer."""
     style: Style = "9.x"
     """The layout of `show vpn-sessiondb`, for every console."""
 

@@ -43,16 +43,17 @@ RATIO_PATTERN: Final = "show vpn-sessiondb ratio {protocol|encryption}"
 _SORT_PATTERN = f"sort {{{'|'.join((*_SORTS, 'encryption', 'protocol', 'duration'))}}}"
 
 
-def graft_filters(root: Node[C], run: C) -> None:
+def graft_filters(root: Node[C | None], run: C) -> None:
     """Let `filter …` and `sort …` follow every type of session in a tree that has LIST_PATTERN.
 
     They are grown once and shared: spelled out in that pattern they would be thousands of nodes.
     """
-    rows = [
-        (f"filter {words} [{_SORT_PATTERN}]", f"Only sessions by {words.split()[0]}") for words in _FILTERS
+    rows: list[tuple[str, str, C | None]] = [
+        ("filter", "Only some sessions", None),
+        (_SORT_PATTERN, "In rising order", run),
+        *((f"filter {words} [{_SORT_PATTERN}]", f"By {words.split()[0]}", run) for words in _FILTERS),
     ]
-    rows.append((_SORT_PATTERN, "In rising order"))
-    tail = compile_patterns([(pattern, help_text, run) for pattern, help_text in rows])
+    tail = compile_patterns(rows)
     base = root.keywords["show"][1].keywords["vpn-sessiondb"][1]
     for words in ((), ("detail",), ("full",), ("detail", "full")):
         node = base

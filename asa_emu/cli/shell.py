@@ -54,7 +54,8 @@ class CliSession(Console):
         privileged: bool = False,
         login: bool = False,
     ) -> None:
-        super().__init__(headend, now, services or Services(), privileged)
+        super().__init__(headend, now, services or Services(), privileged and not login)
+        self._login_required = login
         if login:
             ask_login(self, required=True)
 
@@ -88,8 +89,8 @@ class CliSession(Console):
         return question
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: drop the question; a login cannot be got around that way."""
-        if self.question is not None and (self.privileged or self.username or self.question.confirms):
+        """What Ctrl-C does: drop the question, unless it is that of a login which is required."""
+        if self.username or not self._login_required:
             self.question = None
 
     def _command(self, line: str) -> str:

@@ -68,15 +68,14 @@ def show_curpriv(console: Console, _said: Said) -> str:
     )
 
 
-def show_logging(console: Console, _said: Said) -> str:
-    """`show logging`."""
-    show = console.services.show_logging
-    return u.NO_LOGGING if show is None else show()
+def show_logging(console: Console, said: Said) -> str:
+    """`show logging [setting]`."""
+    return console.headend.syslog.show_logging(setting=said.words[-1] == "setting")
 
 
 def clear_logging(console: Console, _said: Said) -> str:
     """`clear logging buffer`."""
-    console.services.clear_logging()
+    console.headend.syslog.buffer.clear()
     return ""
 
 

@@ -95,7 +95,6 @@ Serial Number: 9AEMU000001
 
 Configuration has {changed}been modified since last system restart.
 """
-NO_LOGGING: Final = "Syslog logging: disabled\n"
 IMAGE: Final = """\
 {order}. disk0:/{file} {order} dyn-regex=/{regex}/
   CISCO STC {platform}

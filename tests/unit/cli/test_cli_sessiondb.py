@@ -22,8 +22,8 @@ from tests.cli_lab import (
     golden,
     inactive,
     log_in,
+    old_db,
     old_facts,
-    old_lab,
     standalone,
     web_launched,
 )
@@ -43,7 +43,7 @@ from tests.session_lab import Lab
 @pytest.mark.statement("S20")
 @pytest.mark.statement("S21")
 def test_the_documents_weblaunch_session_prints_word_for_word() -> None:
-    session = web_launched(old_lab(1435))
+    session = web_launched(old_db(1435))
     text = render_sessions([session], at("2012-11-30 22:14:11"), "8.x", detail=True)
     assert text.split() == document_words(1435)
     golden("sessiondb-1435-8x.txt", text)
@@ -57,9 +57,9 @@ def test_the_documents_weblaunch_session_prints_word_for_word() -> None:
 @pytest.mark.statement("S27")
 @pytest.mark.statement("S28")
 def test_the_documents_standalone_session_prints_word_for_word() -> None:
-    lab = old_lab(1435)
-    lab.db.end(web_launched(lab), EndReason.USER_REQUESTED, at("2012-11-30 22:15:00"))
-    session = standalone(lab)
+    db = old_db(1435)
+    db.end(web_launched(db), EndReason.USER_REQUESTED, at("2012-11-30 22:15:00"))
+    session = standalone(db)
     text = render_sessions([session], at("2012-11-30 22:15:35"), "8.x", detail=True)
     assert text.split() == document_words(1436)
     golden("sessiondb-1436-8x.txt", text)
@@ -68,7 +68,7 @@ def test_the_documents_standalone_session_prints_word_for_word() -> None:
 @pytest.mark.statement("S32")
 @pytest.mark.statement("S33")
 def test_the_documents_inactive_session_prints_word_for_word_as_far_as_it_goes() -> None:
-    session = inactive(old_lab(1336))
+    session = inactive(old_db(1336))
     text = render_sessions([session], at("2012-11-17 17:52:10"), "8.x", detail=True)
     words = document_words(1336)
     assert text.split()[: len(words)] == words
@@ -78,10 +78,10 @@ def test_the_documents_inactive_session_prints_word_for_word_as_far_as_it_goes()
 
 @pytest.mark.statement("S18")
 def test_a_lost_dtls_tunnel_has_no_count_line() -> None:
-    lab = old_lab(1435)
-    session = web_launched(lab)
+    db = old_db(1435)
+    session = web_launched(db)
     assert session.dtls is not None
-    lab.db.tunnel_lost(session.dtls, DownReason.LOST, session.login_at + 31)
+    db.tunnel_lost(session.dtls, DownReason.LOST, session.login_at + 31)
     text = render_sessions([session], session.login_at + 34, "8.x", detail=True)
     assert "DTLS" not in text
     assert "SSL-Tunnel Tunnels: 1" in text
@@ -92,8 +92,8 @@ def test_a_lost_dtls_tunnel_has_no_count_line() -> None:
     ("seconds", "shown"), [(0, "1 Minutes"), (59, "1 Minutes"), (60, "0 Minutes"), (119, "0 Minutes")]
 )
 def test_idle_time_left_is_in_whole_minutes_and_never_singular(seconds: float, shown: str) -> None:
-    lab = old_lab(1)
-    session = log_in(lab, 1000.0, old_facts(1269, "AnyConnect", "3.1.01065"))
+    db = old_db(1)
+    session = log_in(db, 1000.0, old_facts(1269, "AnyConnect", "3.1.01065"))
     text = render_sessions([session], 1000.0 + seconds, detail=True)
     assert f"Idle Time Out: 2 Minutes              Idle TO Left : {shown}\n" in text
 
@@ -107,7 +107,7 @@ def test_a_timeout_of_seconds_is_shown_in_seconds() -> None:
 
 @pytest.mark.statement("S87")
 def test_today_an_inactive_session_shows_the_address_that_it_holds() -> None:
-    session = inactive(old_lab(1336))
+    session = inactive(old_db(1336))
     text = render_sessions([session], at("2012-11-17 17:52:10"))
     assert "Assigned IP  : 192.168.1.4            Public IP    : 172.16.250.17\n" in text
     assert "Inactivity   : 0h:01m:06s\n" in text
@@ -178,10 +178,10 @@ def test_nothing_to_show_is_said() -> None:
 
 
 def test_a_portal_session_has_its_own_type_and_no_address() -> None:
-    lab = old_lab(9)
-    log_in(lab, 0.0, old_facts(1240, "Web Browser", AGENT, "TLSv1.0", "AES128"), clientless=True)
-    log_in(lab, 1.0, old_facts(1241, "AnyConnect", "3.1.01065"))
-    text = render_sessions(lab.db.sessions(), 60.0)
+    db = old_db(9)
+    log_in(db, 0.0, old_facts(1240, "Web Browser", AGENT, "TLSv1.0", "AES128"), clientless=True)
+    log_in(db, 1.0, old_facts(1241, "AnyConnect", "3.1.01065"))
+    text = render_sessions(db.sessions(), 60.0)
     assert text.index("Session Type: AnyConnect\n") < text.index("Session Type: WebVPN\n")
     assert "Encryption   : Clientless: (1)AES128  Hashing      : Clientless: (1)SHA1\n" in text
 
