@@ -369,6 +369,11 @@ class RawDtls:
                     return payload
         return None
 
+    async def drain(self) -> None:
+        """Take and forget what has arrived, such as the gateway's DPD."""
+        while await self.receive(0.1) is not None:
+            pass
+
     async def ping(self, raw: RawClient, sequence: int = 1) -> None:
         """Ping an inside host over DTLS from the address of `raw`."""
         await self.send(PacketType.DATA, raw.echo(sequence))

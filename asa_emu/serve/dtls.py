@@ -180,18 +180,21 @@ class DtlsTunnel:
     def receive(self, datagrams: list[bytes | memoryview], now: float, run_now: float) -> None:
         """Take the datagrams of one reception: data to the hub in one go, the rest one by one."""
         opened: list[bytes | bytearray] = []
+        heard = False  # from the client, that is: whoever forges its address is no sign of its life
         receive = self.machine.receive
         for datagram in datagrams:
             payloads = receive(datagram, run_now)
             if not payloads:
                 self.endpoint.odd(self, datagram, run_now)
                 continue
+            heard = True
             for payload in payloads:
                 if payload[0]:
                     self._control(payload, now)
                 else:
                     opened.append(payload)
-        self.take(opened, now)
+        if heard:
+            self.take(opened, now)
         if self.machine.closed:
             self.endpoint.ended_by_client(self, now)
 
