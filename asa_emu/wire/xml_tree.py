@@ -45,11 +45,13 @@ _ESCAPES = {
 class Element:
     """One element: its tag, attributes, child elements, and the text directly inside it (never stripped)."""
 
-    __slots__ = ("attributes", "children", "source", "tag", "text")
+    __slots__ = ("attributes", "children", "line", "source", "tag", "text")
 
-    def __init__(self, tag: str, attributes: dict[str, str]) -> None:
+    def __init__(self, tag: str, attributes: dict[str, str], line: int = 0) -> None:
         self.tag = tag
         self.attributes = attributes
+        self.line = line
+        """The line of the document on which it begins, from 1."""
         self.children: list[Element] = []
         self.text = ""
         self.source: bytes | None = None
@@ -132,14 +134,15 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise XmlError(f"more than {MAX_NODES} elements")
+        line = self.parser.CurrentLineNumber
         if len(attributes) > MAX_ATTRIBUTES:
-            raise XmlError(f"more than {MAX_ATTRIBUTES} attributes on one element")
-        element = Element(tag, attributes)
+            raise XmlError(f"more than {MAX_ATTRIBUTES} attributes on one element, line {line}")
+        element = Element(tag, attributes, line)
         stack = self.stack
         if stack:
             stack[-1].children.append(element)
             if len(stack) >= MAX_DEPTH:
-                raise XmlError(f"more than {MAX_DEPTH} levels of elements")
+                raise XmlError(f"more than {MAX_DEPTH} levels of elements, line {line}")
         else:
             self.root = element
         stack.append(element)
@@ -155,7 +158,7 @@ class _Builder:
         self.stack[-1].text += data
 
     def doctype(self, *_: object) -> None:
-        raise XmlError("a document type declaration is refused")
+        raise XmlError(f"a document type declaration is refused, line {self.parser.CurrentLineNumber}")
 
     def _end_of(self, element: Element) -> int:
         """Offset after the element. expat stands at the end tag, or behind the whole of an empty-element

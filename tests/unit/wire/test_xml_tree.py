@@ -75,3 +75,12 @@ def test_what_is_meant_as_xml() -> None:
     assert recognise_xml(b" \n<config-auth/>")
     assert not recognise_xml(b"username=a&password=%3C")
     assert not recognise_xml(b"")
+
+
+def test_elements_know_their_lines_and_refusals_name_them() -> None:
+    root = parse_tree_untrusted(b"<a>\n<b/>\n  <c>\n</c></a>")
+    assert [root.line, *(child.line for child in root.children)] == [1, 2, 3]
+    with pytest.raises(XmlError, match=r"declaration is refused, line 2"):
+        parse_tree_untrusted(b"<?xml version='1.0'?>\n<!DOCTYPE a><a/>")
+    with pytest.raises(XmlError, match=r"levels of elements, line 33"):
+        parse_tree_untrusted(b"<a>\n" * 40)
