@@ -21,13 +21,14 @@ from asa_emu.session.model import Session, Tunnel
 from asa_emu.transport.contexts import client_context
 from asa_emu.transport.openssl import TlsBroken
 from asa_emu.transport.stream import TlsStream
+from asa_emu.wire.auth_xml import auth_reply
 from asa_emu.wire.frames import Frame, PacketType
 from tests.headend_lab import (
+    PASSWORD,
     PSK_HEADERS,
     Answer,
     RawClient,
     RawDtls,
-    login_document,
     psk_secret,
     read_to_end,
 )
@@ -79,6 +80,7 @@ class Laptop:
         self.user = user
         self.source = source
         self.agent = "AnyConnect Linux_64 4.10.07061"
+        self.group = "staff"
         self.token = ""
         self.login_port = 0
         self.answer: Answer
@@ -105,7 +107,13 @@ class Laptop:
         """Log in on a connection of its own."""
         raw = await self._dial(None)
         self.login_port = port_of(raw)
-        answer = await raw.request("POST", "/", login_document(self.user), [("User-Agent", self.agent)])
+        document = auth_reply(
+            {"username": self.user, "password": PASSWORD},
+            version="4.10.07061",
+            device_id="linux-64",
+            group_select=self.group,
+        )
+        answer = await raw.request("POST", "/", document, [("User-Agent", self.agent)])
         self.token = token_of(answer)
         raw.stream.abort()
         return self
@@ -160,7 +168,6 @@ class Laptop:
         assert session is not None, "the session is over"
         return session
 
-    @property
     def alive(self) -> bool:
         """Whether the headend still has the session."""
         return self.running.gateway.headend.db.by_token(self.token) is not None
