@@ -43,6 +43,7 @@ from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
 from asa_emu.serve.management import Management
+from asa_emu.serve.portal import Portal
 from asa_emu.serve.syslog import SyslogSender
 from asa_emu.serve.uplink import TunUplink, tun_settings
 from asa_emu.session.model import EndReason
@@ -189,7 +190,10 @@ async def run_headend(
         gateway.keylog = keylog
         tcp, udp = _bind(listen, _dtls_port(options, config), config.webvpn.dtls)
         der = identity.certificate.public_bytes(serialization.Encoding.DER)
-        site = Site(gateway, Login(headend), hashlib.sha1(der, usedforsecurity=False).hexdigest().upper())
+        login = Login(headend)
+        portal = Portal(gateway, login, identity.pin, _flash(options))
+        fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+        site = Site(gateway, login, fingerprint, portal)
         https = HttpsEndpoint(gateway, tcp, context, site)
         try:
             if udp is not None:
@@ -203,6 +207,7 @@ async def run_headend(
                     raise UsageError(f"--tun {tun.name}: {error}") from error
                 gateway.dispatcher.add(TunUplink(tun, hub))
             async with trio.open_nursery() as nursery:
+                site.tasks = nursery
                 await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
                 if options.log_format == "asa":
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
@@ -401,6 +406,12 @@ def _identity(options: Options, host: str) -> tuple[Identity, Path, Path]:
         return identity, directory / "server.pem", directory / "server.key"
     except CertificateError as error:
         raise UsageError(str(error)) from error
+
+
+def _flash(options: Options) -> list[Path]:
+    """What plays `disk0:`: the directory of the configuration file, and the state directory."""
+    beside = [options.config.parent] if options.config is not None else []
+    return [*beside, options.state or default_state_directory()]
 
 
 def default_state_directory() -> Path:

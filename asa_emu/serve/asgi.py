@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -39,6 +39,8 @@ class WebRequest:
     client: tuple[str, int]
     server: tuple[str, int]
     scheme: str
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What the application finds in its `request.state`."""
 
     def scope(self) -> dict[str, Any]:
         """The ASGI connection scope."""
@@ -56,6 +58,7 @@ class WebRequest:
             "headers": [(name.lower(), value) for name, value in self.headers],
             "client": self.client,
             "server": self.server,
+            "state": dict(self.state),
         }
 
 

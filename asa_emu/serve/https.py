@@ -2,6 +2,7 @@
 
     POST with an XML body        -> the login's documents, recognised by the body and not by any header
     POST of a web form, GET      -> the login in its legacy dress
+    the portal's addresses       -> a page, and so are the login's own addresses when a browser asks
     CONNECT /CSCOSSLC/tunnel     -> the tunnel; the exchange hands its connection over
     anything else                -> 404
 
@@ -14,17 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import h11
 import structlog
+import trio
 
 from asa_emu.headend.connect import Grant, Refusal, connect
 from asa_emu.headend.headend import Caller, ClientCertificate
 from asa_emu.headend.login import Answer, Ask, Granted, Login
-from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT
+from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT, Application, WebRequest
+from asa_emu.serve.pages import PageAnswer
+from asa_emu.serve.portal import Portal, is_browser
 from asa_emu.serve.tunnels import CstpTunnel
 from asa_emu.session.db import Gone
 from asa_emu.wire.auth_xml import (
@@ -66,23 +70,34 @@ class Site:
     login: Login
     certificate_sha1: str
     """Of the server's own certificate, hex, as `server-cert-hash`."""
+    portal: Portal
+    tasks: trio.Nursery = field(init=False)
+    """Where pages are made; set before the first connection is accepted."""
+    pages: Application = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pages = self.portal.application()
 
 
 class HttpExchange:
     """The speaker of a connection until CONNECT."""
 
-    __slots__ = ("_body", "_connection", "_head_began", "_http", "_request", "_site")
+    __slots__ = ("_body", "_connection", "_head_began", "_http", "_page", "_request", "_site")
 
     def __init__(self, site: Site, connection: Connection) -> None:
         self._site = site
         self._connection = connection
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._request: h11.Request | None = None
+        self._page: PageAnswer | None = None
         self._head_began = False
         self._body = bytearray()
 
     def receive(self, buffer: bytearray, end: int) -> int:
         """Take all of it; what follows a CONNECT that succeeds is given back for the tunnel."""
+        if self._page is not None:
+            self._page.sent_ahead = True
+            return end
         http = self._http
         connection = self._connection
         http.receive_data(bytes(memoryview(buffer)[:end]))
@@ -134,16 +149,22 @@ class HttpExchange:
 
     def expired(self) -> None:
         """The peer was too slow, or has not asked for anything in a long time."""
-        if self._request is not None or self._head_began:
+        if self._page is not None:
+            self._connection.drop("time limit")
+        elif self._request is not None or self._head_began:
             self._refuse(408, f"a head or body has to be complete in {READ_LIMIT:g} s")
         else:
             self._connection.finish()
 
     def drained(self) -> None:
-        """The next request will come when it comes."""
+        """A page that waits for room may go on; nothing else here waits."""
+        if self._page is not None:
+            self._page.drained()
 
     def lost(self, reason: str) -> None:
         """The login's state is in the documents, not in the connection."""
+        if self._page is not None:
+            self._page.lost()
 
     def _dispatch(self) -> None:
         request, body = self._request, bytes(self._body)
@@ -161,7 +182,7 @@ class HttpExchange:
                 self._refuse(405, "method not allowed", headers=[(b"Allow", b"GET, HEAD, POST, CONNECT")])
         except (XmlError, HeaderError) as error:
             self._refuse(400, str(error))
-        if self._connection.speaker is self:
+        if self._connection.speaker is self and self._page is None:
             self._next_cycle()
 
     def _next_cycle(self) -> None:
@@ -173,32 +194,73 @@ class HttpExchange:
         else:
             self._connection.finish()
 
+    # pages
+
+    def _start_page(self, request: h11.Request, target: str, body: bytes) -> None:
+        connection = self._connection
+        web_request = WebRequest(
+            method=request.method.decode("ascii"),
+            target=_path(target) + (f"?{target.partition('?')[2]}" if "?" in target else ""),
+            headers=tuple(request.headers.raw_items()),
+            body=body,
+            client=(connection.peer.ip, connection.peer.port),
+            server=("", connection.local_port),
+            scheme="https",
+            state={"caller": self._caller(request)},
+        )
+        self._page = PageAnswer(connection, self._http)
+        self._site.tasks.start_soon(self._give_page, self._page, web_request)
+
+    async def _give_page(self, page: PageAnswer, request: WebRequest) -> None:
+        await page.give(self._site.pages, request)
+        self._page = None
+        if self._connection.speaker is self:
+            if page.sent_ahead:
+                self._connection.finish()
+            else:
+                self._next_cycle()
+        self._site.gateway.after_batch()
+
     # logging in
 
     def _post(self, request: h11.Request, target: str, body: bytes) -> None:
         site = self._site
+        path, xml = _path(target), recognise_xml(body)
+        if site.portal.owns(path) or (not xml and is_browser(request) and site.login.serves(path)):
+            self._start_page(request, target, body)
+            return
         caller = self._caller(request)
         now = site.gateway.now()
         cookies = _cookies(request)
-        if recognise_xml(body):
+        if xml:
             document = parse_client_document_untrusted(body)
-            answer = site.login.document(document, _path(target), cookies.get("webvpncontext"), caller, now)
-            self._answer_xml(answer)
+            answer = site.login.document(
+                document,
+                path,
+                cookies.get("webvpncontext"),
+                caller,
+                now,
+                scan_token=cookies.get("sdesktop"),
+            )
+            self._answer_xml(answer, caller)
         else:
             fields = parse_legacy_reply_untrusted(body)
-            answer = site.login.legacy_reply(fields, _path(target), cookies.get("webvpncontext"), caller, now)
+            answer = site.login.legacy_reply(fields, path, cookies.get("webvpncontext"), caller, now)
             self._answer_legacy(answer)
         site.gateway.after_batch()
 
     def _get(self, request: h11.Request, target: str) -> None:
         path = _path(target)
+        if self._site.portal.owns(path) or (is_browser(request) and self._site.login.serves(path)):
+            self._start_page(request, target, b"")
+            return
         if not self._site.login.serves(path):
             self._refuse(404, "not found", close=False)
             return
         answer = self._site.login.legacy_form(path, self._caller(request), self._site.gateway.now())
         self._answer_legacy(answer)
 
-    def _answer_xml(self, answer: Answer) -> None:
+    def _answer_xml(self, answer: Answer, caller: Caller) -> None:
         site = self._site
         headers = [*_COMMON, (b"X-Aggregate-Auth", b"1"), (b"Content-Type", b"text/xml; charset=utf-8")]
         if isinstance(answer, Granted):
@@ -207,12 +269,12 @@ class HttpExchange:
                 session_id=str(answer.session.index),
                 banner=answer.banner,
                 cert_sha1=site.certificate_sha1,
+                package=site.portal.images.package_for(caller.user_agent),
             )
             self._respond(200, [*headers, *self._session_cookies(answer)], body)
         elif isinstance(answer, Ask):
-            self._respond(
-                200, [*headers, *_context_cookie(answer)], auth_request(answer.form, opaque=answer.opaque)
-            )
+            body = auth_request(answer.form, opaque=answer.opaque, host_scan=answer.host_scan)
+            self._respond(200, [*headers, *_context_cookie(answer)], body)
         else:
             self._refuse(answer.status, answer.reason, close=answer.status >= 400)
 
