@@ -24,7 +24,14 @@ from asa_emu.session.pool import PoolExhausted
 from asa_emu.syslog.facts import NoAddress, TokenRefused, whose
 from asa_emu.wire.dtls.keys import Psk, Resumption, Secret
 from asa_emu.wire.dtls.suites import Choice, Suite, Variant, choose
-from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, DtlsAnswer, choose_encoding, mtu_for
+from asa_emu.wire.headers import (
+    MIN_IPV6_MTU,
+    ConnectAnswer,
+    ConnectRequest,
+    DtlsAnswer,
+    choose_encoding,
+    mtu_for,
+)
 
 EXPORTER_LABEL = b"EXPORTER-openconnect-psk"
 DTLS_ID_SIZE = 32  # bytes; openconnect takes nothing else as X-DTLS-Session-ID
@@ -79,11 +86,6 @@ def connect(
     policy = session.policy
     if "ssl-client" not in policy.tunnel_protocols:
         return Refusal(403, "AnyConnect is not allowed for this user")
-    try:
-        addresses = headend.db.assign_addresses(session, request.want_ipv4, request.want_ipv6, now)
-    except PoolExhausted as error:
-        headend.emit(NoAddress(**whose(session, now)))
-        return Refusal(503, f"No address available: {error}")
     choice = None
     if dtls_port is not None and policy.dtls_enabled and headend.config.webvpn.dtls:
         choice = choose(
@@ -102,6 +104,15 @@ def connect(
         ipv6_transport,
         choice.suite.overhead if choice is not None else 0,
     )
+    # IPv6 needs links of 1280 bytes (RFC 8200); an address once held is never taken away by a narrower path
+    ipv6_fits = mtu >= MIN_IPV6_MTU or session.ip6 is not None
+    try:
+        addresses = headend.db.assign_addresses(
+            session, request.want_ipv4, request.want_ipv6 and ipv6_fits, now
+        )
+    except PoolExhausted as error:
+        headend.emit(NoAddress(**whose(session, now)))
+        return Refusal(503, f"No address available: {error}")
     encoding = choose_encoding(request.accept_encoding, policy.compression)
     offer = None
     if choice is not None:
