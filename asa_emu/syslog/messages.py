@@ -58,7 +58,6 @@ _ROWS: Final = (
     M(716058, 6, _WHO + "AnyConnect session lost connection. Waiting to resume."),
     M(716059, 6, _WHO + "AnyConnect session resumed connection from IP <%(new_ip)s>."),
     M(722003, 4, "IP %(ip)s Error authenticating SVC connect request."),
-    M(722010, 5, _WHO + "SVC Message: %(kind)d/ERROR: %(said)s."),
     M(722011, 5, _WHO + "SVC Message: %(kind)d/WARNING: %(said)s."),
     M(722012, 5, _WHO + "SVC Message: %(kind)d/NOTICE: %(said)s."),
     M(722015, 4, _WHO + "Unknown SVC frame type: %(kind)d"),
