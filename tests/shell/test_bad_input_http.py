@@ -135,7 +135,7 @@ async def test_head_is_get_without_a_body(watched: Running) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/../../etc/passwd", "/%2e%2e/", "/+CSCOT+/translation-table?x=../", "/%00", "*", "//"],
+    ["/nothing", "/../../etc/passwd", "/%2e%2e/", "/nothing/table?x=../", "/%00", "*", "//"],
 )
 async def test_another_path_is_404_and_the_connection_lives(watched: Running, path: str) -> None:
     async with await RawClient.open(watched) as raw:
