@@ -213,6 +213,8 @@ class DtlsTunnel:
             return
         if tunnel.liveness is not None:
             tunnel.liveness.last_received_at = now
+        if self.link.dtls_mute:
+            self.link.point_to_newest()
         if opened:
             packets, octets, drops = self.endpoint.gateway.hub.forward_packets(self.link.port, opened)
             tunnel.drops_rx += drops

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 PARTING_LIMIT = 2.0  # seconds of run time for the client's own DISCONNECT
 MAX_QUEUED = 256  # packets held back for a client that does not read; the oldest goes first
-COMPRESS_FROM = 64  # bytes; a smaller packet is not worth the work
+DTLS_SILENCE = 2.0  # emulated seconds; data over TLS after so long a silence means that UDP is broken
 
+_DATA_KINDS = (PacketType.DATA, PacketType.COMPRESSED)
 _DPD_REQUEST = encode_frame(PacketType.DPD_REQUEST)
 _DPD_RESPONSE = encode_frame(PacketType.DPD_RESPONSE)
 _KEEPALIVE = encode_frame(PacketType.KEEPALIVE)
@@ -59,7 +60,7 @@ class DataTunnel(Protocol):
 class SessionLink:
     """The port of one session and the tunnels that serve it here."""
 
-    __slots__ = ("cstp", "dtls", "dtls_id", "gateway", "port", "session")
+    __slots__ = ("cstp", "dtls", "dtls_id", "dtls_mute", "gateway", "port", "session")
 
     def __init__(self, gateway: Gateway, session: Session, mtu: int) -> None:
         self.gateway = gateway
@@ -68,16 +69,32 @@ class SessionLink:
         self.dtls: DataTunnel | None = None
         self.dtls_id: bytes | None = None
         """The id under which a DTLS handshake for this session is expected."""
+        self.dtls_mute = False
+        """DTLS is up, but the client has gone back to TLS and nothing was heard over DTLS since."""
         self.port = Port(mtu=mtu, deliver=self._undeliverable)
 
     def point_to_newest(self) -> None:
         """Data follows the newest working tunnel: DTLS when it is up, TLS otherwise (S5b, S5c)."""
         port = self.port
+        self.dtls_mute = False
         newest = self.dtls or self.cstp
         if newest is None:
             port.deliver, port.deliver_frame, port.deliver_payload = self._undeliverable, None, None
         else:
             newest.attach_to(port)
+
+    def data_over_tls(self, now: float) -> None:
+        """The client sends data over TLS although DTLS is up: when that is silent, it works no more.
+
+        A client finds UDP broken long before our own dead-peer detection does, if there is any; and packets
+        that were under way over TLS when DTLS came up do not count.
+        """
+        dtls = self.dtls.tunnel if self.dtls is not None else None
+        if self.cstp is None or dtls is None or dtls.liveness is None:
+            return
+        if now - dtls.liveness.last_received_at > DTLS_SILENCE:
+            self.dtls_mute = True
+            self.cstp.attach_to(self.port)
 
     def detach(self) -> None:
         """The session is over: its addresses lead nowhere."""
@@ -134,6 +151,8 @@ class CstpTunnel:
         if self.parting is None and tunnel.liveness is not None:
             tunnel.liveness.last_received_at = now
         forward, port = gateway.hub.forward_frames, link.port
+        if link.dtls is not None and not link.dtls_mute and end >= 8 and buffer[6] in _DATA_KINDS:
+            link.data_over_tls(now)
         offset = 0
         while end - offset >= 8:
             if self.parting is None:
