@@ -5,9 +5,10 @@ a call, and ciphertext comes out by `output`. Nothing here awaits or knows a soc
 the headend's dispatcher, which never awaits per packet, and the client's trio stream.
 
 Why not `trio.SSLStream`: the standard library has no RFC 5705 exporter, and the PSK of `PSK-NEGOTIATE` is
-exported from the tunnel's TLS connection. Why two private calls: `SSL_read` and `SSL_write` straight on the
+exported from the tunnel's TLS connection. Why private calls: `SSL_read` and `SSL_write` straight on the
 connection halve the cost of a packet, because the public ones allocate, copy and look at the error queue each
-time. Should an attribute vanish in another pyOpenSSL, `FAST` turns false and the public path is taken.
+time, and so it is with its two BIOs, where an empty one costs the public call an exception. Should a name
+vanish in another pyOpenSSL, `FAST` turns false and the public path is taken.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ _BIO_READ: Final = 65536  # above 128 KiB every read would be a fresh mmap
 SSL_ERROR_WANT_READ: Final = 2
 SSL_ERROR_ZERO_RETURN: Final = 6
 
-FAST: bool = all(hasattr(_lib, name) for name in ("SSL_read", "SSL_write", "SSL_get_error")) and hasattr(
-    SSL.Connection(SSL.Context(SSL.TLS_METHOD), None), "_ssl"
-)
+_CALLS = ("SSL_read", "SSL_write", "SSL_get_error", "ERR_clear_error", "BIO_read", "BIO_write")
+_PARTS = ("_ssl", "_into_ssl", "_from_ssl")
+_probe = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+FAST: bool = all(hasattr(_lib, name) for name in _CALLS) and all(hasattr(_probe, name) for name in _PARTS)
+_unzeroed: Any = _ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class TlsClosed(Exception):
@@ -64,7 +67,7 @@ def prefer_x25519(context: SSL.Context) -> None:
 class TlsEngine:
     """One end of one TLS connection, without a socket."""
 
-    __slots__ = ("_connection", "_ssl", "closed", "ended", "handshaken")
+    __slots__ = ("_connection", "_from_ssl", "_into_ssl", "_ssl", "closed", "ended", "handshaken")
 
     def __init__(self, context: SSL.Context, *, server_side: bool, server_name: str | None = None) -> None:
         connection = SSL.Connection(context, None)
@@ -75,14 +78,22 @@ class TlsEngine:
             if server_name:
                 connection.set_tlsext_host_name(server_name.encode("idna"))
         self._connection = connection
-        self._ssl: Any = getattr(connection, "_ssl", None)
+        self._ssl: Any
+        self._into_ssl: Any
+        self._from_ssl: Any
+        self._ssl, self._into_ssl, self._from_ssl = (getattr(connection, name, None) for name in _PARTS)
         self.handshaken = False
         self.closed = False
         self.ended: TlsClosed | TlsBroken | None = None
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take ciphertext from the wire, any cut of it."""
-        if data:
+        if not data:
+            return
+        if FAST:
+            view = _ffi.from_buffer(data)
+            _lib.BIO_write(self._into_ssl, view, len(view))
+        else:
             self._connection.bio_write(data)
 
     def handshake(self) -> bool:
@@ -168,6 +179,10 @@ class TlsEngine:
         return b"".join(chunks)
 
     def _read_bio(self) -> bytes:
+        if FAST:
+            room = _unzeroed("char[]", _BIO_READ)
+            count = _lib.BIO_read(self._from_ssl, room, _BIO_READ)
+            return bytes(_ffi.buffer(room, count)) if count > 0 else b""
         try:
             return self._connection.bio_read(_BIO_READ)
         except SSL.WantReadError:
