@@ -1,4 +1,4 @@
-"""The command line: `client-emu connect URL ...`, a person's view or one JSON event a line.
+"""The command line: `client-emu connect URL ...` or `launch FILE`, a person's view or one JSON event a line.
 
 Arguments become `ClientOptions`, events become lines on stdout, and with `--json` lines on stdin become
 orders. Exit codes: 0 disconnected or detached, 1 failed or lost, 2 usage. Nothing is asked with `--json` or
@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Parameter
 from asa_emu.wire.compression import SUPPORTED, is_installed
 from client_emu.client import Client, ConnectFailed
 from client_emu.events import Error, Event, Failed, as_json, as_text
+from client_emu.launch import MAX_FILE, parse_launch_untrusted
 from client_emu.lifecycle import Phase
 from client_emu.login import Ask
 from client_emu.options import (
@@ -157,6 +158,63 @@ def connect(
     except ValueError as error:
         raise UsageError(str(error)) from error
     return trio.run(_run, client, report, json)
+
+
+@app.command
+def launch(
+    file: Path,
+    /,
+    *,
+    show_cookie: Flag = False,
+    mtu: int | None = None,
+    dpd: float | None = None,
+    no_dtls: Flag = False,
+    no_ipv6: Flag = False,
+    compression: str = "none",
+    tun: str | None = None,
+    json: Flag = False,
+) -> int:
+    """Connect with the session of a web portal, and stay until it ends or a signal comes.
+
+    Parameters
+    ----------
+    file
+        What "Start AnyConnect" in the portal has saved.
+    show_cookie
+        Show the session's cookie when connected.
+    mtu
+        The MTU to ask for, bytes.
+    dpd
+        Probe the headend after this many seconds of silence, whatever it says; 0 for never.
+    no_dtls
+        Use TLS alone.
+    no_ipv6
+        Ask for no IPv6 address.
+    compression
+        all, none, or a comma list of oc-lz4, lzs and deflate.
+    tun
+        Make a kernel TUN device of this name, instead of an adapter in user space.
+    json
+        Print one JSON event per line, and take orders as JSON lines on stdin.
+    """
+    try:
+        with file.open("rb") as stream:
+            session = parse_launch_untrusted(stream.read(MAX_FILE + 1))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {error}") from error
+    return connect(
+        session.gateway.url,
+        pin=session.pin,
+        cookie=session.token,
+        show_cookie=show_cookie,
+        mtu=mtu,
+        dpd=dpd,
+        no_dtls=no_dtls,
+        no_ipv6=no_ipv6,
+        compression=compression,
+        tun=tun,
+        json=json,
+    )
 
 
 def _first_line(path: Path) -> str:

@@ -29,14 +29,13 @@ from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
-from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Request, Response
+from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response
 from client_emu.network import Network
 from client_emu.options import MAX_MTU, ClientOptions, Gateway
 from client_emu.trust import ServerNotTrusted, check_server
 
 CONNECT_PATH: Final = "/CSCOSSLC/tunnel"
 MAX_HEAD: Final = 64 * 1024  # bytes of status line and headers; 65,535 is openconnect's limit for one line
-MAX_BODY: Final = 64 * 1024  # bytes; the XML parser takes no more
 MAX_INFORMATIONAL: Final = 8  # 1xx answers before the real one
 EXCHANGE_SECONDS: Final = 30.0  # connecting, or one request and its answer
 # the dialect 0x0100 is for those who ask for it
@@ -80,6 +79,8 @@ class Dialer:
         self._context = _context(options)
         self._gateway = options.gateway
         self._address: str | None = None
+        self.package_base: str | None = None
+        """The directory of the headend's client software, when a login has named it."""
         self._connection: _Connection | None = None
 
     @property
@@ -94,6 +95,7 @@ class Dialer:
         while True:
             match step:
                 case Request():
+                    await trio.sleep(step.delay)
                     step = login.on_response(await self._exchange(step))
                 case Ask():
                     answer = await ask(step) if ask is not None else None
@@ -101,6 +103,7 @@ class Dialer:
                         raise LoginFailed(step.refusal)
                     step = login.on_answer(answer)
                 case LoggedIn():
+                    self.package_base = step.package_base
                     return step.token
                 case LoginRefused():
                     raise LoginFailed(step.reason)
@@ -114,6 +117,21 @@ class Dialer:
             with contextlib.suppress(DialFailed):
                 return await self._connect(self._connection, token, previous)
         return await self._connect(await self._open(self._gateway), token, previous)
+
+    async def fetch(self, path: str, token: str, max_body: int = MAX_BODY) -> bytes:
+        """GET a file with the token, at most `max_body` bytes of it.
+
+        Raises TokenRefused, DialFailed or ServerNotTrusted.
+        """
+        headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
+        headers += [("Cookie", f"webvpn={token}"), ("Accept", "*/*"), ("Content-Length", "0")]
+        request = Request(self._gateway, "GET", path, tuple(headers), b"", max_body=max_body)
+        response = await self._exchange(request)
+        if response.status in (401, 403):
+            raise TokenRefused(f"the headend refused {path}: {response.status}")
+        if response.status != 200:
+            raise DialFailed(f"the headend answered {response.status} to {path}")
+        return response.body
 
     async def aclose(self) -> None:
         """Close the connection that no tunnel took over."""
@@ -227,7 +245,7 @@ class _Connection:
                     break
                 if isinstance(event, h11.Data):
                     body += event.data
-                if len(body) > MAX_BODY:
+                if len(body) > request.max_body:
                     raise DialFailed("the headend's answer is too long")
         reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         if reusable:

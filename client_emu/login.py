@@ -5,6 +5,9 @@ another `Request`, an `Ask` for something that only a person knows (answered by 
 the token, or `LoginRefused`. Two dialects are spoken, as real headends demand both: XML documents (aggregate
 authentication) and, when the headend does not take them, plain HTML-form posts.
 
+A headend that wants a host scan gets a report that is the same for every computer; nothing is looked at, and
+nothing that it offers for the purpose is fetched.
+
 A secret is sent once. When a form asks for it again, the first was wrong, and only a person may answer.
 Redirects, rounds, cookies and texts are bounded, for the headend may be hostile; whatever it sends is read,
 never run.
@@ -33,9 +36,15 @@ from client_emu.options import CLIENT_VERSION, DEVICE_ID, ClientOptions, Gateway
 MAX_ROUNDS: Final = 20  # requests of one login; the longest seen (redirect, group, two factors) has 7
 MAX_REDIRECTS: Final = 3  # openconnect's bound
 MAX_CERTIFICATE_ROUNDS: Final = 3  # openconnect's bound
+MAX_HOST_SCANS: Final = 2
+MAX_BODY: Final = 64 * 1024  # bytes; the XML parser takes no more
 MAX_COOKIES: Final = 32
 MAX_TEXT: Final = 300  # characters of a headend's text that are shown
 
+REPORT_PATH: Final = "/+CSCOE+/sdesktop/scan.xml?reusebrowser=1"
+REPORT: Final = (
+    b'endpoint.os.version="Linux";\nendpoint.policy.location="Default";\nendpoint.device.protection="none";\n'
+)
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -49,6 +58,10 @@ class Request:
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
     fresh: bool = False
+    delay: float = 0.0
+    """Seconds to wait before it."""
+    max_body: int = MAX_BODY
+    """Bytes of the answer's body that are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,8 @@ class LoggedIn:
     gateway: Gateway
     token: str = field(repr=False)
     banner: str = ""
+    package_base: str | None = None
+    """Where the headend has its client software."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +120,9 @@ class Login:
         self._xml = options.xml_post
         self._cookies: dict[str, str] = {}
         self._secrets = {"password": options.password, "second": options.second_password}
-        self._rounds = self._redirects = self._certificate_rounds = 0
+        self._rounds = self._redirects = self._certificate_rounds = self._host_scans = 0
+        self._wait_path: str | None = None
+        self._reported = False
         self._form_seen = self._password_sent = False
         self._group_asked: str | None = None
         self._document: ServerDocument | None = None
@@ -126,6 +143,8 @@ class Login:
         self._keep_cookies(response)
         if self._rounds >= MAX_ROUNDS:
             return self._refuse(f"the headend asked for more than {MAX_ROUNDS} rounds")
+        if self._wait_path is not None:
+            return self._on_scan_answer(response, self._wait_path)
         if response.status in REDIRECTS:
             return self._redirect(response)
         if response.status != 200:
@@ -180,6 +199,35 @@ class Login:
         headers.append(("Content-Length", str(len(body))))
         return Request(self._gateway, method, path, tuple(headers), body, fresh)
 
+    def _report(self, token: str | None, wait_uri: str | None) -> Step:
+        """Answer a host scan: report, wait until the headend has it, then ask for the form again."""
+        self._host_scans += 1
+        if token is None or not is_token(token):
+            return self._refuse("the headend wants a host scan, but gave no usable token")
+        if self._host_scans > MAX_HOST_SCANS:
+            return self._refuse("the headend keeps asking for a host scan")
+        self._cookies["sdesktop"] = token
+        self._wait_path, self._reported = self._action_path(wait_uri or "/"), False
+        return self._scan_request("POST", REPORT_PATH, REPORT)
+
+    def _scan_request(self, method: str, path: str, body: bytes = b"", delay: float = 0.0) -> Request:
+        self._rounds += 1
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
+        headers += [("Cookie", cookies), ("Content-Type", "text/xml"), ("Content-Length", str(len(body)))]
+        return Request(self._gateway, method, path, tuple(headers), body, delay=delay)
+
+    def _on_scan_answer(self, response: Response, wait_path: str) -> Step:
+        if response.status != 200:
+            return self._refuse(f"the headend answered {response.status} to a host scan")
+        if not self._reported:
+            self._reported = True
+            return self._scan_request("GET", wait_path)
+        if b'http-equiv="refresh"' in response.body:
+            return self._scan_request("GET", wait_path, delay=1.0)
+        self._wait_path = None
+        return self._open(self._group_asked or self._first_group)
+
     def _error_status(self, response: Response) -> Step:
         if not self._form_seen and response.status != 403 and (step := self._without_xml()):
             return step
@@ -223,9 +271,11 @@ class Login:
                     "the headend says the login is complete, but gave no usable session token"
                 )
             self._finished = True
-            return LoggedIn(self._gateway, token, document.banner)
+            return LoggedIn(self._gateway, token, document.banner, document.package_base)
         if document.unsupported is not None:
             return self._refuse(document.unsupported)
+        if document.host_scan is not None and document.host_scan.required:
+            return self._report(document.host_scan.token, document.host_scan.wait_uri)
         form = document.form or AuthForm()
         if not (form.fields or form.groups or document.authentication_complete):
             return self._refuse(

@@ -1,0 +1,70 @@
+"""Look whether the headend has a newer client, the way a genuine one does between its login and its tunnel.
+
+The end of a login names a directory on the headend; a small page, `update.txt` and `VPNManifest.xml` in it
+are asked for with the session's token alone (S85). The file itself is fetched only when told to, into memory
+and up to a limit. It is never written down or run: a test wants to see what a headend hands out, nobody wants
+it here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from asa_emu.wire.client_package import (
+    ClientPackage,
+    parse_manifest_untrusted,
+    parse_update_untrusted,
+    version_key,
+)
+from client_emu.dial import Asker, Dialer
+from client_emu.network import Network
+from client_emu.options import CLIENT_VERSION, ClientOptions
+
+DEFAULT_BASE: Final = "/1"  # where old clients look, and new ones whom nobody told
+MAX_IMAGE: Final = 256 * 1024 * 1024  # bytes; the largest genuine package has some 90 MB
+_BASE = re.compile(r"(/[A-Za-z0-9_+-]{1,32}){1,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What was found. The session of `token` stands, without a tunnel."""
+
+    token: str = field(repr=False)
+    package: ClientPackage | None
+    """A client newer than this one, None when there is none."""
+    image: bytes | None = field(default=None, repr=False)
+    """Its file, when it was asked for."""
+
+
+async def look_for_update(
+    options: ClientOptions,
+    *,
+    version: str = CLIENT_VERSION,
+    fetch: bool = False,
+    limit: int = MAX_IMAGE,
+    ask: Asker | None = None,
+) -> Update:
+    """Log in, unless the options have a token, and look for a client newer than `version`.
+
+    Raises what a login raises, TokenRefused when the headend wants another token, DialFailed also for an
+    image of more than `limit` bytes, and XmlError for a manifest that cannot be read.
+    """
+    dialer = Dialer(options, Network(options.source_address))
+    try:
+        token = options.token or await dialer.log_in(ask)
+        base = dialer.package_base or ""
+        if _BASE.fullmatch(base) is None:
+            base = DEFAULT_BASE
+        await dialer.fetch(f"{base}/index.html", token)
+        said = parse_update_untrusted(await dialer.fetch(f"{base}/binaries/update.txt", token))
+        if said is None or version_key(said) <= version_key(version):
+            return Update(token, None)
+        package = parse_manifest_untrusted(await dialer.fetch(f"{base}/VPNManifest.xml", token), base)
+        if package is None or version_key(package.version) <= version_key(version):
+            return Update(token, None)
+        image = await dialer.fetch(package.path, token, limit) if fetch else None
+        return Update(token, package, image)
+    finally:
+        await dialer.aclose()
