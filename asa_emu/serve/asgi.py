@@ -158,6 +158,8 @@ async def _serve_request(app: Application, stream: trio.SocketStream, connection
                 break
             else:
                 return False
+    if scope.cancelled_caught and (request is not None or connection.trailing_data[0]):
+        await _refuse(stream, connection, 408, f"a head or body has to be complete in {READ_LIMIT:g} s")
     if scope.cancelled_caught or request is None:
         return False
     peer, local = stream.socket.getpeername(), stream.socket.getsockname()
@@ -171,12 +173,16 @@ async def _serve_request(app: Application, stream: trio.SocketStream, connection
         scheme="http",
     )
 
+    gone = trio.Event()
+
     async def emit(event: h11.Event) -> None:
         data = connection.send(event)
-        if data:
-            await stream.send_all(data)
+        if data and not gone.is_set():
+            try:
+                await stream.send_all(data)
+            except trio.BrokenResourceError:
+                gone.set()  # no error of the application's
 
-    gone = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch, stream, gone, nursery.cancel_scope)
         await run_application(app, web_request, emit, gone)
@@ -202,6 +208,7 @@ async def _peeked(stream: trio.SocketStream) -> bytes:
 
 
 async def _refuse(stream: trio.SocketStream, connection: h11.Connection, status: int, reason: str) -> None:
+    """Answer with an error, in words, and drain the rest briefly."""
     if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = reason.encode("utf-8", "replace") + b"\n"
@@ -214,3 +221,7 @@ async def _refuse(stream: trio.SocketStream, connection: h11.Connection, status:
     with trio.move_on_after(1):
         for event in events:
             await stream.send_all(connection.send(event) or b"")
+        # closing with bytes unread would send a reset, which eats the answer
+        await stream.send_eof()
+        while await stream.receive_some(65536):
+            pass

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -24,9 +24,11 @@ from typing import Annotated, Any
 import trio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from asa_emu.serve.console import Consoles
 from asa_emu.serve.gateway import Gateway
@@ -49,7 +51,7 @@ _KINDS = {
 class LogoffBody(BaseModel):
     """Exactly one selector."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     index: int | None = None
     name: str | None = None
     ipaddress: str | None = None
@@ -86,7 +88,7 @@ class LogoffBody(BaseModel):
 class ClockBody(BaseModel):
     """A jump ahead, in seconds, or a new rate, or both: the jump comes first."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     advance: Annotated[float, Field(ge=0, le=10 * 365 * 86400)] | None = None
     rate: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
@@ -125,7 +127,8 @@ class Management:
                 Route("/v1/clock", self._guard(self._clock), methods=["POST"]),
                 Route("/v1/cli", self._guard(self._cli), methods=["POST"]),
                 Route("/v1/events", self._guard(self._events)),
-            ]
+            ],
+            exception_handlers={HTTPException: _http_error},
         )
 
     def _guard(
@@ -173,30 +176,45 @@ class Management:
         return JSONResponse(answer)
 
     async def _events(self, _request: Request) -> Response:
-        send, receive = trio.open_memory_channel[bytes](QUEUED_EVENTS)
+        return EventStream(self._gateway)
 
-        def enqueue(event: SessionEvent) -> None:
+
+class EventStream(Response):
+    """Server-sent events until the listener hangs up, which cancels this.
+
+    No async generator as Starlette's own stream: one that is cancelled between two events is left to the
+    garbage collector, and its subscription with it.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._db = gateway.headend.db
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head, then each event as it happens."""
+        enqueue, events = trio.open_memory_channel[bytes](QUEUED_EVENTS)
+
+        def hear(event: SessionEvent) -> None:
             try:
-                send.send_nowait(event_record(event))
+                enqueue.send_nowait(event_record(event))
             except trio.WouldBlock:
                 pass  # this listener does not read
 
-        unsubscribe = self._gateway.headend.db.subscribe(enqueue)
+        async def say(record: bytes) -> None:
+            await send({"type": "http.response.body", "body": record, "more_body": True})
 
-        async def stream() -> AsyncIterator[bytes]:
-            try:
-                yield b": listening\n\n"
-                while True:
-                    record = b": ping\n\n"
-                    with trio.move_on_after(PING_INTERVAL):
-                        record = await receive.receive()
-                    yield record
-            finally:
-                unsubscribe()
-
-        return StreamingResponse(
-            stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        unsubscribe = self._db.subscribe(hear)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await say(b": listening\n\n")
+            while True:
+                record = b": ping\n\n"
+                with trio.move_on_after(PING_INTERVAL):
+                    record = await events.receive()
+                await say(record)
+        finally:
+            unsubscribe()
 
 
 def session_row(session: Session, now: float) -> dict[str, Any]:
@@ -263,6 +281,13 @@ def iso_time(at: float) -> str:
 
 def _error(status: int, text: str) -> JSONResponse:
     return JSONResponse({"error": text}, status_code=status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such route, or not by that method. Were it not async, it would run in a thread."""
+    assert isinstance(error, HTTPException)  # nothing else is handed here
+    text = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)
 
 
 def _problem(detail: Any) -> str:
