@@ -147,8 +147,9 @@ class SyslogSender:
         syslog = self._syslog
         async with trio.open_nursery() as self._nursery:
             detach = [syslog.attach("trap", self._to_hosts)]
-            if self._flag is not None:
-                detach.append(syslog.attach("trap", self._open(self._flag, 0).put, insists=FLAG_LEVEL))
+            flagged = None if self._flag is None else self._open(self._flag, 0)
+            if flagged is not None:
+                detach.append(syslog.attach("trap", flagged.put, insists=FLAG_LEVEL))
             syslog.on_refresh = self._follow
             self._follow(syslog.logging)
             task_status.started()
@@ -158,8 +159,9 @@ class SyslogSender:
                 syslog.on_refresh = None
                 for stop in detach:
                     stop()
-                for host in self._hosts.values():
-                    host.close()
+                for host in (*self._hosts.values(), flagged):
+                    if host is not None:
+                        host.close()
 
     def _to_hosts(self, record: Record) -> None:
         for host in self._hosts.values():

@@ -23,7 +23,6 @@ from asa_emu.session.events import (
     SessionCreated,
     SessionEnded,
     SessionEvent,
-    SessionInactive,
     SessionResumed,
     TunnelDown,
     TunnelEvent,
@@ -115,7 +114,6 @@ class Renderer:
             SessionResumed: self._resumed,
             TunnelUp: self._up,
             TunnelDown: self._down,
-            SessionInactive: self._inactive,
             SessionEnded: self._ended,
             TlsUp: self._tls_up,
             TlsFailed: self._tls_failed,
@@ -210,9 +208,9 @@ class Renderer:
             life.ending = True
             yield 722037, {**tunnel, "reason": event.end_reason.value}
         yield 722023, tunnel
-
-    def _inactive(self, event: SessionInactive) -> Iterator[Line]:
-        yield 716058, _who(event)
+        if ssl and event.end_reason is None:
+            # Told here and not with SessionInactive: the shell tells the end of the connection in between.
+            yield 716058, tunnel
 
     def _resumed(self, event: SessionResumed) -> Iterator[Line]:
         yield 716059, {**_who(event), "new_ip": event.peer.ip}
