@@ -10,4 +10,4 @@ _numbers = itertools.count()
 @pytest.fixture
 def user() -> str:
     """A user of `lab.BASE` whom no other test uses; the password is `lab.PASSWORD`."""
-    return f"user{next(_numbers) % 100:02}"
+    return f"user{next(_numbers):03}"

@@ -5,7 +5,7 @@
             client.wait_dtls()
             assert lab.tunnel(user, "dtls")["protocol"] == "DTLSv1.2"
 
-One headend serves all tests of a module: each has a user of its own (`user00` to `user99`), and each kind of
+One headend serves all tests of a module: each has a user of its own (`user000` to `user999`), and each kind of
 policy is a connection profile reached by its group-url. With `where` the headend runs in a network namespace.
 """
 
@@ -28,7 +28,7 @@ BASE = f"""\
 hostname lab
 ip local pool POOL 10.99.0.10-10.99.0.250 mask 255.255.255.0
 ipv6 local pool POOL6 fd00:99::10/64 200
-!emu users user 00-99 password {PASSWORD}
+!emu users user 000-999 password {PASSWORD}
 group-policy DfltGrpPolicy attributes
  vpn-simultaneous-logins 3
  address-pools value POOL

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
+from asa_emu.testing import running
 from asa_emu.transport.certificates import Authority, open_authority
 from tests.peers.lab import GATEWAY, PASSWORD, Lab, config, profile, serving, wait_until
 from tests.peers.openconnect import Openconnect, authenticate
@@ -37,15 +38,17 @@ GROUPS = config(
 
 CERTIFICATES = config(
     profile(
-        "card",
-        general=["username-from-certificate UID CN"],
-        attributes=["authentication certificate"],
-    ),
-    profile(
         "both",
         general=["username-from-certificate UID CN"],
-        attributes=["authentication aaa certificate"],
+        attributes=["authentication aaa certificate", "group-alias Both enable"],
     ),
+    profile(
+        "card",
+        general=["username-from-certificate UID CN"],
+        attributes=["authentication certificate", "group-alias Card enable"],
+    ),
+    profile("plain", attributes=["group-alias Plain enable"]),
+    webvpn=["tunnel-group-list enable"],
 )
 
 
@@ -141,7 +144,11 @@ def test_legacy_form_at_a_group_url_and_another_try(lab: Lab, user: str) -> None
         assert lab.session(user)["tunnel_group"] == "staff"
 
 
-@pytest.mark.parametrize("dress", [(), ("--no-xmlpost",)], ids=["xml", "legacy"])
+@pytest.mark.parametrize(
+    "dress",
+    [(), ("--no-xmlpost",), ("--no-http-keepalive",)],
+    ids=["xml", "legacy", "one connection each"],
+)
 def test_challenge_round(dress: tuple[str, ...]) -> None:
     # A headend of its own for each: no code may be used twice.
     with serving(GROUPS) as lab:
@@ -173,6 +180,19 @@ def test_certificate_alone(card_lab: Lab, user: str, card: tuple[str, ...]) -> N
         client.ping(GATEWAY)
 
 
+@pytest.mark.parametrize("group", ["Both", "Card", "Plain"])
+def test_certificate_in_a_list_of_groups(card_lab: Lab, user: str, card: tuple[str, ...], group: str) -> None:
+    with card_lab.client(user, *card, f"--authgroup={group}") as client:
+        client.wait_connected()
+        assert card_lab.session(user)["tunnel_group"] == group.lower()
+
+
+def test_no_certificate_is_no_hindrance_elsewhere(card_lab: Lab, user: str) -> None:
+    with card_lab.client(user, "--authgroup=Plain") as client:
+        client.wait_connected()
+        assert card_lab.session(user)["tunnel_group"] == "plain"
+
+
 def test_certificate_and_password(card_lab: Lab, user: str, card: tuple[str, ...]) -> None:
     with card_lab.client(user, *card, at="both", passwords=["wrong", user, PASSWORD]) as client:
         client.wait_for("Login failed")
@@ -181,10 +201,10 @@ def test_certificate_and_password(card_lab: Lab, user: str, card: tuple[str, ...
 
 
 def test_certificate_of_another_user(card_lab: Lab, user: str, card: tuple[str, ...]) -> None:
-    with card_lab.client("user99", *card, at="both", passwords=[PASSWORD]) as client:
+    with card_lab.client("user999", *card, at="both", passwords=[PASSWORD]) as client:
         assert client.wait() == 1
         client.wait_for("Login failed")
-    assert card_lab.sessions("user99") == []
+    assert card_lab.sessions("user999") == []
 
 
 @pytest.mark.parametrize("dress", [(), ("--no-xmlpost",)], ids=["xml", "legacy"])
@@ -259,16 +279,40 @@ def test_a_login_too_many_ends_the_oldest_session(lab: Lab, user: str) -> None:
 def test_full_headend_refuses_and_harms_nobody() -> None:
     with (
         serving(config("vpn-sessiondb max-anyconnect-premium-or-essentials-limit 1\n")) as lab,
-        lab.client("user00") as inside,
+        lab.client("user900") as inside,
     ):
         inside.wait_connected()
-        with lab.client("user01") as refused:
+        with lab.client("user901") as refused:
             assert refused.wait() == 1
             refused.wait_for("session limit")
         inside.ping(GATEWAY)
         assert inside.log_off() == 0
-        with lab.client("user01") as admitted:
+        with lab.client("user901") as admitted:
             admitted.wait_connected()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--os=win",), ("--os=android",), ("--os=apple-ios",), ("--useragent=AnyConnect Windows 4.10.07061",)],
+)
+def test_clients_of_other_platforms(lab: Lab, user: str, options: tuple[str, ...]) -> None:
+    with lab.client(user, *options, at="guests") as client:
+        client.wait_dtls()
+        client.ping(GATEWAY)
+
+
+def test_built_in_configuration() -> None:
+    with running() as headend:
+        lab = Lab(headend)
+        with lab.client("walter", "--authgroup=contractors", passwords=["secret"]) as client:
+            client.wait_dtls()
+            client.ping(GATEWAY)
+            assert lab.session("walter")["tunnel_group"] == "CONTRACTORS"
+            assert client.tun.environment["CISCO_SPLIT_INC_0_ADDR"] == "10.99.0.0"
+        with lab.client("walter", at="employees", passwords=["secret"]) as client:
+            client.wait_connected()
+            client.ping("fd00:99::1")
+            assert lab.session("walter")["group_policy"] == "EMPLOYEES"
 
 
 def test_secrets_stay_out_of_the_log(user: str) -> None:

@@ -132,10 +132,10 @@ def test_headend_over_ipv6(wire: Cable, user: str) -> None:
         client.ping(GATEWAY6, size=1300)
         assert lab.session(user)["public_ip"] == wire.client_address6
         url = f"https://{wire.server_address}:4443/split"
-        with lab.client("user98", url=url, where=wire.client) as other:
+        with lab.client("user998", url=url, where=wire.client) as other:
             other.wait_dtls()
             other.ping(GATEWAY)
-            assert lab.session("user98")["public_ip"] == wire.client_address
+            assert lab.session("user998")["public_ip"] == wire.client_address
 
 
 @pytest.mark.parametrize("options", [(), ("--no-dtls",)], ids=["dtls", "tls"])
@@ -177,3 +177,62 @@ def test_black_holed_udp_falls_back_to_tls_and_returns(lab: Lab, wire: Cable, us
         assert (dtls["pkts_rx"], dtls["pkts_tx"]) == (2, 2)
         after = lab.session(user)
         assert (after["index"], after["assigned_ip"]) == (before["index"], before["assigned_ip"])
+
+
+def test_client_that_moves_comes_back_from_its_new_address(lab: Lab, wire: Cable, user: str) -> None:
+    with connected(lab, wire, user, at="nervous") as client:
+        before = lab.session(user)
+        assert before["public_ip"] == wire.client_address
+        mark = client.mark()
+        wire.move_client("192.0.2.99")
+        try:
+            client.wait_for("Got CONNECT response: HTTP/1.1 200", after=mark)
+            client.wait_dtls(after=mark)
+            client.ping(GATEWAY)
+            after = lab.session(user)
+            assert after["public_ip"] == "192.0.2.99"
+            for key in ("index", "assigned_ip", "assigned_ip6", "login_time"):
+                assert after[key] == before[key]
+        finally:
+            wire.move_client(wire.client_address)
+
+
+def test_kernels_of_two_clients_reach_each_other(lab: Lab, wire: Cable, user: str) -> None:
+    # The second client lives beside the headend, whose inside network is not that kernel's business.
+    with (
+        connected(lab, wire, user) as one,
+        lab.client(user, at="split", tunnel="kernel", where=wire.server, device="vpn1") as other,
+    ):
+        other.wait_dtls()
+        first, second = one.wait_connected(), other.wait_connected()
+        for client, peer in ((one, second), (other, first)):
+            assert peer.ip4
+            assert peer.ip6
+            client.ping(peer.ip4)
+            client.ping(peer.ip4, count=1, size=3000)
+            client.ping(peer.ip6, count=1)
+
+
+def test_kernel_as_the_inside_network(wire: Cable, user: str) -> None:
+    inside = (
+        "interface GigabitEthernet0/1\n nameif inside\n security-level 100\n"
+        " ip address 10.99.0.1 255.255.255.0\n ipv6 address fd00:99::1/64\n"
+    )
+    with (
+        serving(
+            TEXT + inside, where=wire.server, listen=f"{wire.server_address}:4444", options=["--tun", "asa0"]
+        ) as lab,
+        connected(lab, wire, user) as client,
+    ):
+        client.ping(GATEWAY)
+        client.ping(GATEWAY, count=1, size=3000)
+        client.ping(GATEWAY6, count=1)
+        configured = client.wait_connected()
+        assert configured.ip4
+        assert configured.ip6
+        # and from the inside to the client
+        wire.server.ping(configured.ip4)
+        wire.server.ping(configured.ip6, count=1, size=1300)
+        dtls = lab.tunnel(user, "dtls")
+        assert dtls
+        assert dtls["pkts_tx"] >= 9

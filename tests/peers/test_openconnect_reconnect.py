@@ -24,6 +24,10 @@ TEXT = config(
             "anyconnect ssl dtls none",
         ],
     ),
+    profile(
+        "lively",
+        webvpn=["!emu anyconnect dpd-interval gateway 1s", "!emu anyconnect ssl keepalive 1s"],
+    ),
     profile("patient", "!emu disconnected-timeout 90s"),
 )
 
@@ -136,6 +140,19 @@ def test_dead_peer_detection_by_the_client_is_answered(lab: Lab, user: str) -> N
         client.wait_for("Got DTLS DPD response")
         client.ping(GATEWAY)
         assert len(lab.session(user)["tunnels"]) == 3
+
+
+def test_headend_asks_and_keeps_alive(lab: Lab, user: str) -> None:
+    with lab.client(user, "-v", "-v", at="lively") as client:
+        client.wait_dtls()
+        for sign in ("CSTP DPD request", "CSTP Keepalive", "DTLS DPD request", "DTLS Keepalive"):
+            client.wait_for(f"Got {sign}")
+        # none of that is use, nor is the client's answer
+        for kind in ("ssl", "dtls"):
+            tunnel = lab.tunnel(user, kind)
+            assert tunnel
+            assert (tunnel["pkts_rx"], tunnel["pkts_tx"]) == (0, 0)
+            assert tunnel["idle_left"] < 1800 - 0.9
 
 
 def test_gateway_gives_a_dead_client_up_and_takes_it_back(user: str) -> None:
