@@ -7,10 +7,13 @@ tolerates and an ASA would not is reported there.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from asa_emu.config.document import Block, Document
 from asa_emu.config.edit import Place, execute, missing, modern, prefixes
 from asa_emu.config.facts import Account, Ace, ConfigError, Hasher, Report, masked
 from asa_emu.config.grammar import MODES
+from asa_emu.config.logging import LogHost
 from asa_emu.config.syntax import CONTROL, Fault, Said, match
 from asa_emu.config.tree import Line, is_directive, read_tree
 
@@ -182,8 +185,11 @@ def _report_lenience(document: Document) -> None:
     for block, key, entry in document.top.walk():
         if key[0] == "enable" and block is document.top.child("webvpn") and key[1] not in named:
             report(entry.line, entry.texts[0], f"no interface is named {key[1]!r}; served all the same")
-        if key[0] == "logging host" and entry.texts[0].endswith(" secure"):
-            report(entry.line, entry.texts[0], "messages go to this host without TLS")
+        if isinstance(entry.value, LogHost):
+            if entry.texts[0].endswith(" secure"):
+                report(entry.line, entry.texts[0], "messages go to this host without TLS")
+            elif not ip_address(entry.value.address).is_loopback:
+                report(entry.line, entry.texts[0], "messages are really sent to this host")
         if isinstance(entry.value, Account) and not entry.value.password.is_well_formed:
             report(
                 entry.line, entry.shown or "", "the stored password is masked or garbled; nobody can log in"

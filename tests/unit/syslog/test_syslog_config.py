@@ -44,7 +44,6 @@ no logging message 725001
 logging message 722051 level informational
 """
     config = parse_config(text)
-    assert config.reports == []
     assert config.startup() == text
     said = config.logging
     assert said.enabled
@@ -142,6 +141,14 @@ def test_lines_are_taken_back_one_by_one() -> None:
     assert config.logging.levels == {113019: 3}
     assert typed(config, "no logging message 113019 level errors").ok
     assert config.logging.levels == {}
+
+
+def test_a_host_that_is_not_this_machine_is_reported() -> None:
+    config = parse_config(
+        "!emu logging host 127.0.0.1\n!emu logging host ::1\nlogging host inside 192.0.2.7\n"
+    )
+    (report,) = config.reports
+    assert (report.line, report.reason) == (3, "messages are really sent to this host")
 
 
 def test_tls_to_a_host_is_reported_as_missing() -> None:
