@@ -2,7 +2,8 @@
 
 `Laptop` is a client that does only what it is told: it logs in on one connection, opens its tunnel on
 another and DTLS on a socket of its own, and answers nothing unless `answer_tls` or `answer_dtls` runs.
-`console` types a line as an administrator and `Shown` takes the answer apart. `one_way_nat` stands between a
+`console` types a line as an administrator, `Shown` takes the answer apart, `Receiver` hears the messages.
+`one_way_nat` stands between a
 client and the headend and forgets quiet flows. All of it goes over real sockets, on a clock that jumps.
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self
 
 import trio
 
 from asa_emu.app import Running
-from asa_emu.session.model import Session, Tunnel
+from asa_emu.config import LogHost
+from asa_emu.session.model import Session
 from asa_emu.transport.contexts import client_context
 from asa_emu.transport.openssl import TlsBroken
 from asa_emu.transport.stream import TlsStream
@@ -81,6 +83,7 @@ class Laptop:
         self.source = source
         self.agent = "AnyConnect Linux_64 4.10.07061"
         self.group = "staff"
+        self.context = _CONTEXT
         self.token = ""
         self.login_port = 0
         self.answer: Answer
@@ -98,7 +101,7 @@ class Laptop:
 
     async def _dial(self, port: int | None) -> RawClient:
         port = port or self.running.https.port
-        stream = await TlsStream.open(HOME, port, _CONTEXT, source_address=self.source)
+        stream = await TlsStream.open(HOME, port, self.context, source_address=self.source)
         raw = RawClient(stream)
         self._open.callback(stream.abort)
         return raw
@@ -297,9 +300,37 @@ def fields(line: str) -> dict[str, str]:
     return found
 
 
-def lost(tunnel: Tunnel | None) -> bool:
-    """Whether this tunnel is down."""
-    return tunnel is None or not tunnel.up
+class Receiver:
+    """A syslog receiver on a UDP socket of its own."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((HOME, 0))
+        self._socket.setblocking(False)
+        self._lines: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    @property
+    def host(self) -> LogHost:
+        """What a headend has to know about it."""
+        return LogHost("", HOME, port=self._socket.getsockname()[1])
+
+    @property
+    def lines(self) -> list[str]:
+        """Every message so far."""
+        with suppress(BlockingIOError):
+            while True:
+                self._lines.append(self._socket.recv(65535).decode())
+        return self._lines
+
+    def about(self, *numbers: int) -> list[str]:
+        """The messages with one of these numbers."""
+        return [line for line in self.lines if any(f"-{number}: " in line for number in numbers)]
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from OpenSSL import SSL
 
 from asa_emu.session.events import (
     SessionEnded,
@@ -16,6 +17,7 @@ from asa_emu.session.events import (
     TunnelDown,
 )
 from asa_emu.session.model import DownReason, EndReason, TunnelKind
+from asa_emu.transport.contexts import client_context
 from asa_emu.wire.frames import Frame, PacketType, parse_disconnect_untrusted
 from tests.headend_lab import headend, record_events
 from tests.statement_lab import (
@@ -478,3 +480,34 @@ async def test_timeouts_are_announced_by_their_alert_intervals(state: Path) -> N
             (e.timeout, round(e.at - began), round(e.left)) for e in told if isinstance(e, TimeoutAlert)
         ]
         assert alerts == [(Timeout.IDLE, 12 * 60, 180), (Timeout.SESSION, 13 * 60, 120)]
+
+
+@pytest.mark.parametrize(
+    ("version", "method", "told"),
+    [
+        (SSL.TLS1_3_VERSION, "ssl", "ssl"),
+        # OpenSSL refuses a client's renegotiation, so a new tunnel is what the client is told
+        (SSL.TLS1_2_VERSION, "ssl", "new-tunnel"),
+        (SSL.TLS1_3_VERSION, "new-tunnel", "new-tunnel"),
+        (SSL.TLS1_3_VERSION, "none", None),
+    ],
+)
+async def test_the_rekey_method_told_is_one_that_works(
+    state: Path, version: int, method: str, told: str | None
+) -> None:
+    webvpn = (*SILENT, "anyconnect ssl rekey time 30", f"anyconnect ssl rekey method {method}")
+    async with headend(state, configured(webvpn=webvpn)) as running, Laptop(running) as laptop:
+        laptop.context = client_context()
+        laptop.context.set_max_proto_version(version)
+        await laptop.connect()
+        headers = laptop.answer.headers
+        assert headers.get("x-cstp-rekey-method") in ((told,) if told else (None, "none"))
+        assert headers.get("x-cstp-rekey-time") in (("1800",) if told else (None, "0"))
+        assert headers.get("x-dtls-rekey-method") in (("new-tunnel",) if told else (None, "none"))
+        old = laptop.session.dtls
+        await trio.sleep(1000)
+        await laptop.open_dtls()
+        # new keys are no use: the idle timer goes on
+        assert laptop.session.dtls is not old
+        assert laptop.session.dtls is not None
+        assert laptop.session.dtls.idle_left(running.gateway.now()) == pytest.approx(800, abs=1)
