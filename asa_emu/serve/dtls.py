@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from asa_emu.serve.gateway import Gateway
 
 MAX_HANDSHAKES = 4  # at once for one offer; ids travel in clear, so anybody may try
+DRAINS = 16  # per turn of the dispatcher
 MAX_OUTBOX = 1024  # datagrams per tunnel and batch
 TRIALS_PER_SECOND = 2000  # decryptions for data from unknown addresses
 MAX_CANDIDATES = 32  # tunnels tried for one datagram
@@ -301,13 +302,17 @@ class DtlsEndpoint:
         """Take what waits on the socket."""
         run_now = self.gateway.run_now()
         now = self.gateway.timeline.now(run_now)
-        for address, datagrams in self.udp.drain():
-            tunnel = self._tunnels.get(address)
-            if tunnel is not None and address not in self._handshakes:
-                tunnel.receive(datagrams, now, run_now)
-            else:
-                for datagram in datagrams:
-                    self._sort(address, bytes(datagram), now, run_now)
+        for _ in range(DRAINS):
+            received = self.udp.drain()
+            if not received:
+                return
+            for address, datagrams in received:
+                tunnel = self._tunnels.get(address)
+                if tunnel is not None and address not in self._handshakes:
+                    tunnel.receive(datagrams, now, run_now)
+                else:
+                    for datagram in datagrams:
+                        self._sort(address, bytes(datagram), now, run_now)
 
     def _sort(self, address: Address, datagram: bytes, now: float, run_now: float) -> None:
         if not datagram:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -43,30 +44,38 @@ class UdpSocket:
         return self.socket.fileno()
 
     def drain(self, limit: int = 64) -> list[tuple[Address, list[bytes | memoryview]]]:
-        """Up to `limit` receptions waiting on the socket, each a peer's address and its datagrams in order.
+        """What waits on the socket, some `limit` datagrams of it: each peer's address and its own in order.
 
+        No more, because what is not worked off at once has left the processor's cache when its turn comes.
         Errors that ICMP reports for an earlier datagram (port unreachable) are skipped: they say nothing of
         the datagrams that wait.
         """
-        receptions: list[tuple[Address, list[bytes | memoryview]]] = []
+        received: dict[Address, list[bytes | memoryview]] = {}
         receive = self.socket.recvmsg
-        for _ in range(limit):
+        count = 0
+        while count < limit:
             try:
                 data, ancillary, _flags, address = receive(65535, 64)
             except BlockingIOError:
                 break
             except OSError:
+                count += 1
                 continue
+            datagrams = received.get(address)
+            if datagrams is None:
+                datagrams = received[address] = []
             size = 0
             for level, kind, value in ancillary:
                 if level == SOL_UDP and kind == UDP_GRO:
-                    size = int.from_bytes(value[:4], "little")
+                    size = int.from_bytes(value[:4], sys.byteorder)
             if size and size < len(data):
                 view = memoryview(data)
-                receptions.append((address, [view[i : i + size] for i in range(0, len(data), size)]))
+                datagrams += [view[i : i + size] for i in range(0, len(data), size)]
+                count += len(data) // size
             else:
-                receptions.append((address, [data]))
-        return receptions
+                datagrams.append(data)
+                count += 1
+        return list(received.items())
 
     def send(self, datagrams: Sequence[bytes], address: Address) -> int:
         """Send to one peer; how many the kernel took. What it cannot take now is lost, as UDP may be."""
