@@ -350,6 +350,7 @@ class Login:
                     tunnel_group=group.name,
                     group_policy=policy.group_policy,
                     ip=caller.peer.ip,
+                    clientless=door.portal,
                     bar=what,
                     detail=detail,
                 )
@@ -362,6 +363,7 @@ class Login:
                 tunnel_group=group.name,
                 group_policy=policy.group_policy,
                 ip=caller.peer.ip,
+                clientless=door.portal,
                 server=LOCAL if group.needs_password else None,
                 own_policy=policy.group_policy != group.default_group_policy,
             )

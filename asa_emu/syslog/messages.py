@@ -52,6 +52,7 @@ _ROWS: Final = (
                         "Reason: This connection is group locked to <%(lock)s>."),
     M(716001, 6, _BARE + "WebVPN session started."),
     M(716002, 6, _BARE + "WebVPN session terminated: %(reason)s."),
+    M(716007, 4, _BARE + "WebVPN Unable to create session."),
     M(716023, 4, _BARE + "Session could not be established: session limit of %(limit)s reached."),
     M(716038, 6, _BARE + "Authentication: successful, Session Type: WebVPN."),
     M(716039, 6, _WHO + "Authentication: rejected, Session Type: WebVPN."),
@@ -89,7 +90,7 @@ _ROWS: Final = (
     M(725012, 7, f"Device chooses cipher %(cipher)s for the SSL session with {_CLIENT}"),
     M(725014, 7, "SSL lib error. Function: %(function)s Reason: %(reason)s"),
     M(725016, 6, f"Device selects trust-point %(trust_point)s for {_CLIENT}"),
-    M(734001, 6, "DAP: User %(user)s, Addr %(ip)s, Connection AnyConnect: The following DAP records were "
+    M(734001, 6, "DAP: User %(user)s, Addr %(ip)s, Connection %(connection)s: The following DAP records were "
                  "selected for this connection: DfltAccessPolicy"),
     M(737006, 6, _IPAA + "Local pool request succeeded for tunnel-group '%(tunnel_group)s'"),
     M(737012, 4, _IPAA + "Address assignment failed"),

@@ -300,7 +300,7 @@ class Renderer:
             yield 113004, {**login, "server": fact.server}
         yield 113011 if fact.own_policy else 113009, login
         yield 113008, login
-        yield 734001, login
+        yield 734001, {**login, "connection": "Clientless" if fact.clientless else "AnyConnect"}
 
     def _rejected(self, fact: LoginRejected) -> Iterator[Line]:
         login = {**_login(fact), "reason": fact.reason, "server": fact.server}
@@ -318,7 +318,7 @@ class Renderer:
         elif fact.bar is Bar.CAPACITY:
             yield 716023 if fact.clientless else 113029, login
         else:
-            yield 113038, login
+            yield 716007 if fact.clientless else 113038, login
 
 
 def _who(event: SessionEvent) -> dict[str, object]:

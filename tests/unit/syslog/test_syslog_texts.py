@@ -54,6 +54,7 @@ PATTERNS = {
     r"locked to <\S+>\.",
     716001: BARE + r"WebVPN session started\.",
     716002: BARE + r"WebVPN session terminated: [\w ]+\.",
+    716007: BARE + r"WebVPN Unable to create session\.",
     716023: BARE + r"Session could not be established: session limit of \d+ reached\.",
     716038: BARE + r"Authentication: successful, Session Type: WebVPN\.",
     716039: WHO + r"Authentication: rejected, Session Type: WebVPN\.",
@@ -89,7 +90,7 @@ PATTERNS = {
     725012: rf"Device chooses cipher \S+ for the SSL session with {ENDS}",
     725014: r"SSL lib error\. Function: \S+ Reason: .+",
     725016: rf"Device selects trust-point \S+ for {ENDS}",
-    734001: rf"DAP: User \S+, Addr {IP}, Connection AnyConnect: The following DAP records were selected for "
+    734001: rf"DAP: User \S+, Addr {IP}, Connection (AnyConnect|Clientless): The following DAP records were selected for "
     r"this connection: DfltAccessPolicy",
     737006: SESSION + r"Local pool request succeeded for tunnel-group '\S+'",
     737012: SESSION + r"Address assignment failed",
@@ -110,7 +111,7 @@ def told() -> SyslogLab:
     lab.hear(TlsFailed(at=AT, peer=GATEWAY, local=GATEWAY, protocol="TLS", reason="no shared cipher"))
     lab.hear(accepted())
     lab.hear(accepted(server="192.0.2.9", own_policy=True))
-    lab.hear(accepted(server=None))
+    lab.hear(accepted(server=None, clientless=True))
     lab.hear(rejected())
     lab.hear(rejected(server="192.0.2.9"))
     for bar in Bar:
