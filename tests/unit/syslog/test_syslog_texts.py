@@ -90,8 +90,8 @@ PATTERNS = {
     725012: rf"Device chooses cipher \S+ for the SSL session with {ENDS}",
     725014: r"SSL lib error\. Function: \S+ Reason: .+",
     725016: rf"Device selects trust-point \S+ for {ENDS}",
-    734001: rf"DAP: User \S+, Addr {IP}, Connection (AnyConnect|Clientless): The following DAP records were selected for "
-    r"this connection: DfltAccessPolicy",
+    734001: rf"DAP: User \S+, Addr {IP}, Connection (AnyConnect|Clientless): The following DAP records "
+    r"were selected for this connection: DfltAccessPolicy",
     737006: SESSION + r"Local pool request succeeded for tunnel-group '\S+'",
     737012: SESSION + r"Address assignment failed",
     737016: SESSION + rf"Freeing local pool \S+ address {IP}",
