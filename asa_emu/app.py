@@ -28,6 +28,7 @@ from typing import Any, Literal
 import structlog
 import trio
 from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
 
 from asa_emu.aaa.passwords import hash_password
 from asa_emu.cli.console import NotSaved, Services
@@ -178,13 +179,8 @@ async def run_headend(
     rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
     headend = Headend(config, secrets.token_bytes, first_index=_first_index(options.seed))
     with _keylog(options.keylog) as keylog:
-        context = server_context(
-            certificate,
-            key,
-            client_ca=options.client_ca,
-            request_client_certificate=config.any_group_needs_certificate,
-            keylog=keylog,
-        )
+        make_context = partial(server_context, certificate, key, client_ca=options.client_ca, keylog=keylog)
+        context = make_context(request_client_certificate=config.any_group_needs_certificate)
         hub, tun = _hub(config, options.tun)
         gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
         gateway.keylog = keylog
@@ -212,7 +208,9 @@ async def run_headend(
                 if options.log_format == "asa":
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
                 token = secrets.token_urlsafe(24)
-                consoles = Consoles(gateway, _services(gateway, options.config, epoch))
+                services = _services(gateway, options.config, epoch)
+                services.changed = partial(_ask_for_certificates, https, config, make_context)
+                consoles = Consoles(gateway, services)
                 management = Management(gateway, consoles, token).application()
                 manage = await _listen(
                     nursery, partial(serve_plain_http, management), options.manage, "--manage"
@@ -338,6 +336,18 @@ def _services(gateway: Gateway, file: Path | None, started_at: float) -> Service
 
     services.save, services.startup = save, startup
     return services
+
+
+def _ask_for_certificates(
+    https: HttpsEndpoint, config: Config, make_context: Callable[..., SSL.Context]
+) -> None:
+    """Let handshakes ask for a client certificate exactly while a tunnel-group wants one."""
+    wanted = config.any_group_needs_certificate
+    if wanted != (https.context.get_verify_mode() != SSL.VERIFY_NONE):
+        try:
+            https.context = make_context(request_client_certificate=wanted)
+        except (OSError, SSL.Error) as error:
+            log.warning("certificates.not_renewed", error=str(error))
 
 
 def _print_message(record: Record) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from asa_emu.app import HostPort, Options, Running, run_headend
 from asa_emu.serve import console
+from asa_emu.transport.contexts import client_context
 from tests.headend_lab import CONFIG, RawClient, session_of, tunnel
 
 INVALID = "ERROR: % Invalid input detected at '^' marker.\n"
@@ -143,3 +144,43 @@ async def test_write_memory_writes_the_file_it_was_loaded_from(
     assert file.read_text(encoding="utf-8").startswith("hostname vpn-1\n")
     assert file.stat().st_mode & 0o777 == 0o640
     assert not file.with_name(f".asa.cfg.{os.getpid()}").exists()
+
+
+@pytest.mark.statement("S87")
+@pytest.mark.statement("S88")
+@pytest.mark.statement("S89")
+@pytest.mark.statement("S90")
+async def test_inactive_sessions_are_found_and_logged_off(asa: Running) -> None:
+    logoff = "vpn-sessiondb logoff inactive"
+    async with tunnel(asa, "user001") as one, tunnel(asa, "user002") as other:
+        async with tunnel(asa, "user003"):
+            pass  # its connection is lost
+        await one.ping()
+        text = (await cli(asa, "show vpn-sessiondb anyconnect filter inactive"))["text"]
+        assert text.count("Username") == 1
+        assert "Username     : user003 " in text
+        assert INVALID in (await cli(asa, logoff))["text"]
+        await cli(asa, "emulator feature CSCuh55707")
+        assert (await cli(asa, logoff))["text"].endswith("logged off : 1\n")
+        await cli(asa, "vpn-sessiondb logoff name user001")
+        assert await one.ended()
+        await other.ping()
+        assert [session.username for session in asa.gateway.headend.db.sessions()] == ["user002"]
+
+
+async def test_a_group_that_begins_to_want_certificates_makes_the_handshake_ask(asa: Running) -> None:
+    assert not await asks_for_certificate(asa)
+    for line in ("configure terminal", "tunnel-group STAFF webvpn-attributes", "authentication certificate"):
+        await cli(asa, line, session="admin")
+    assert await asks_for_certificate(asa)
+    await cli(asa, "no authentication", session="admin")
+    assert not await asks_for_certificate(asa)
+
+
+async def asks_for_certificate(running: Running) -> bool:
+    """Whether the headend's handshake asks for a client certificate."""
+    states: list[bytes] = []
+    context = client_context()
+    context.set_info_callback(lambda connection, _where, _code: states.append(connection.get_state_string()))
+    async with await RawClient.open(running, context=context):
+        return any(b"certificate request" in state for state in states)

@@ -1,5 +1,6 @@
 """`show vpn-sessiondb` against the document's own samples, and against the parsers people use today."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -157,6 +158,34 @@ def test_the_summary_is_read_by_ntc_templates_and_counts_the_inactive_apart() ->
     assert (row["device_total_vpn_capacity"], row["device_load_percent"]) == ("50", "6")
     assert row["tunnels_summary_name"] == ["Clientless", "AnyConnect-Parent", "SSL-Tunnel", "DTLS-Tunnel"]
     assert row["tunnels_summary_active"] == ["1", "2", "1", "2"]
+
+
+def test_a_summary_of_the_portal_alone_has_no_row_of_anyconnect() -> None:
+    lab = Lab()
+    lab.login("web", now=0.0, clientless=True)
+    text = render_summary(lab.db)
+    assert "AnyConnect" not in text
+    assert "Clientless VPN               :      1 :" in text
+
+
+def test_a_vlan_and_compression_are_shown() -> None:
+    lab = old_db(1)
+    session = web_launched(lab)
+    session.policy = replace(session.policy, vlan=17)
+    assert session.dtls is not None
+    session.dtls.facts = replace(session.dtls.facts, compression="oc-lz4")
+    text = render_sessions([session], session.login_at, detail=True)
+    assert "VLAN Mapping : Static                 VLAN         : 17\n" in text
+    assert "Compression  : LZ4\n" in text
+
+
+def test_a_disconnected_timeout_of_its_own_is_what_the_parent_counts() -> None:
+    lab = Lab()
+    session = lab.connected(now=0.0, disconnected_timeout=600.0, idle_timeout=120.0)
+    assert session.ssl is not None
+    lab.db.tunnel_lost(session.ssl, DownReason.DPD, 60.0)
+    text = render_sessions([session], 60.0, detail=True)
+    assert "Idle Time Out: 10 Minutes             Idle TO Left : 9 Minutes\n" in text
 
 
 def test_full_is_one_line_a_session_and_with_detail_one_more_a_tunnel() -> None:

@@ -3,6 +3,9 @@
 import pytest
 
 from asa_emu.cli.modes import LOGOFF
+from asa_emu.cli.shell import CliSession
+from asa_emu.config import parse_config
+from asa_emu.headend.headend import Headend
 from tests.cli_lab import Desk, document_words, standalone
 
 INVALID = "ERROR: % Invalid input detected at '^' marker.\n"
@@ -57,6 +60,14 @@ def test_the_enable_password_is_asked_for_three_times_and_never_shown() -> None:
     assert desk.cli.prompt == "ciscoasa> "
     desk.type("enable", "wrong", "sesame")
     assert desk.cli.prompt == "ciscoasa# "
+
+
+def test_an_enable_password_that_nobody_hashed_is_compared_as_it_is() -> None:
+    config = parse_config("enable password sesame\n")
+    cli = CliSession(Headend(config, bytes), now=lambda: 0.0)
+    cli.execute("enable")
+    assert cli.execute("sesam").text == "Invalid password\n"
+    assert cli.execute("sesame").prompt == "ciscoasa# "
 
 
 def test_enable_takes_a_level_and_down_is_out_of_configuration_mode() -> None:
