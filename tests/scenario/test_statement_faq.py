@@ -8,7 +8,7 @@ import trio
 from asa_emu.session.events import AddressReleased, SessionCreated, SessionEnded
 from asa_emu.session.model import EndReason
 from asa_emu.wire.frames import PacketType, parse_disconnect_untrusted
-from tests.headend_lab import headend, record_events
+from tests.headend_lab import RawClient, headend, record_events
 from tests.statement_lab import (
     MINUTE,
     SILENT,
@@ -25,6 +25,31 @@ pytestmark = pytest.mark.usefixtures("mock_time", "log")
 
 QUIET = configured(webvpn=SILENT)
 INVALID = "% Invalid input detected at '^' marker."
+
+
+@pytest.mark.statement("S85", "S86")
+async def test_a_client_fetches_its_upgrade_with_its_token_before_it_connects(tmp_path: Path) -> None:
+    name = "anyconnect-win-4.10.08029-webdeploy-k9.pkg"
+    package = bytes(200_000)
+    (tmp_path / name).write_bytes(package)
+    config = QUIET.replace(" anyconnect enable\n", f" anyconnect enable\n anyconnect image disk0:/{name} 1\n")
+    async with headend(tmp_path, config) as running, Laptop(running) as laptop:
+        laptop.agent = "AnyConnect Windows 4.10.07061"
+        await laptop.log_in()
+        async with await RawClient.open(running) as raw:
+            cookie = ("Cookie", f"webvpn={laptop.token}")
+            manifest = await raw.request("GET", "/CACHE/stc/1/VPNManifest.xml", headers=[cookie])
+            assert name.encode() in manifest.body
+            image = await raw.request("GET", f"/CACHE/stc/1/binaries/{name}", headers=[cookie])
+            assert image.body == package
+            refused = await raw.request("GET", f"/CACHE/stc/1/binaries/{name}")
+            assert refused.status == 401
+        shown = await Shown.of(running)
+        assert shown.session["Protocol"] == "AnyConnect-Parent"
+        carried = len(manifest.body) + len(package)
+        assert int(shown.blocks["AnyConnect-Parent"]["Bytes Tx"]) == carried
+        await laptop.connect()
+        assert (await Shown.of(running)).session["Protocol"] == "AnyConnect-Parent SSL-Tunnel DTLS-Tunnel"
 
 
 @pytest.mark.statement("S87")
