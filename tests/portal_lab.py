@@ -15,7 +15,7 @@ from client_emu.launch import Launch, parse_launch_untrusted
 from client_emu.options import ClientOptions
 from tests.headend_lab import PASSWORD
 
-TOTP = "JBSWY3DPEHPK3PXP"
+TOTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 ACCEPT = "text/html,application/xhtml+xml,*/*;q=0.8"
 CONFIG = f"""\
