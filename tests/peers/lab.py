@@ -5,8 +5,9 @@
             client.wait_dtls()
             assert lab.tunnel(user, "dtls")["protocol"] == "DTLSv1.2"
 
-One headend serves all tests of a module: each has a user of its own (`user000` to `user999`), and each kind of
-policy is a connection profile reached by its group-url. With `where` the headend runs in a network namespace.
+One headend serves all tests of a module: each has a user of its own (`user000` to `user999`), and each kind
+of policy is a connection profile reached by its group-url. With `where` the headend runs in a network
+namespace.
 """
 
 import contextlib
