@@ -293,6 +293,9 @@ class CstpTunnel:
         elif event.reason in (DownReason.LOST, DownReason.CLIENT):
             pass  # the connection is gone, or about to be finished by whoever told the database
         else:
+            if event.reason is DownReason.IDLE:
+                # DTLS idles out at the same instant; a client that hears of that first would handshake again
+                self.link.gateway.forget_dtls_id(self.link)
             self._say_goodbye(event)
 
     def _say_goodbye(self, event: TunnelDown) -> None:

@@ -26,6 +26,7 @@ class TlsStream:
         self.engine = engine
         self.socket = sock
         self._flushing = trio.Lock()
+        self._unsent = b""
 
     @classmethod
     async def open(
@@ -71,16 +72,19 @@ class TlsStream:
         self.engine.write(data)
 
     async def flush(self) -> None:
-        """Send everything queued. Raises `TlsBroken` when the connection is gone."""
+        """Send everything queued. Raises `TlsBroken` when the connection is gone.
+
+        What is left when this is cancelled goes out with the next call: a record that was lost would spoil
+        all that follow it.
+        """
         async with self._flushing:
-            while output := self.engine.output():
-                view = memoryview(output)
-                while view:
-                    try:
-                        sent = await self.socket.send(view)
-                    except (OSError, trio.ClosedResourceError) as error:
-                        raise TlsBroken(f"connection lost: {error}") from error
-                    view = view[sent:]
+            while output := self._unsent + self.engine.output():
+                self._unsent = output
+                try:
+                    sent = await self.socket.send(output)
+                except (OSError, trio.ClosedResourceError) as error:
+                    raise TlsBroken(f"connection lost: {error}") from error
+                self._unsent = output[sent:]
 
     async def send_all(self, data: bytes) -> None:
         """Send `data` (at most 16,384 bytes) as one TLS record."""
