@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 IDLE_LIMIT = 300.0  # seconds between two requests; a person types a password in between
 TUNNEL_PATHS = frozenset({"/CSCOSSLC/tunnel", "/CscoSslTunnel"})
 LEGACY_ACTION = "/+webvpn+/index.html"
+MAX_AHEAD = MAX_HEAD + MAX_BODY  # bytes that a client may send before it has the answer to what it asked
 _END = h11.EndOfMessage()
 _TOO_LONG = f"a body of at most {MAX_BODY} bytes is taken"
 _COMMON = [
@@ -95,12 +97,21 @@ class HttpExchange:
 
     def receive(self, buffer: bytearray, end: int) -> int:
         """Take all of it; what follows a CONNECT that succeeds is given back for the tunnel."""
-        if self._page is not None:
-            self._page.sent_ahead = True
-            return end
         http = self._http
         connection = self._connection
         http.receive_data(bytes(memoryview(buffer)[:end]))
+        if self._page is None:
+            self._go_on()
+        elif len(http.trailing_data[0]) > MAX_AHEAD:
+            connection.drop("too much sent ahead of an answer")
+        if connection.speaker is self or connection.speaker is None:
+            return end
+        return end - len(http.trailing_data[0])
+
+    def _go_on(self) -> None:
+        """Take what has come, as far as it goes."""
+        http = self._http
+        connection = self._connection
         try:
             while connection.speaker is self:
                 event = http.next_event()
@@ -119,9 +130,6 @@ class HttpExchange:
                     connection.finish()
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
-        if connection.speaker is self or connection.speaker is None:
-            return end
-        return end - len(http.trailing_data[0])
 
     def _limit_head(self) -> None:
         """A head that has begun has its limit, counted from its first byte."""
@@ -214,12 +222,14 @@ class HttpExchange:
     async def _give_page(self, page: PageAnswer, request: WebRequest) -> None:
         await page.give(self._site.pages, request)
         self._page = None
-        if self._connection.speaker is self:
-            if page.sent_ahead:
-                self._connection.finish()
-            else:
-                self._next_cycle()
+        connection = self._connection
+        if connection.speaker is self:
+            self._next_cycle()
+            self._go_on()
+            if connection.speaker is not self:
+                connection.give_back(self._http.trailing_data[0])
         self._site.gateway.after_batch()
+        connection.flush()
 
     # logging in
 
@@ -349,7 +359,9 @@ class HttpExchange:
 
     def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         response = h11.Response(
-            status_code=status, headers=[*headers, (b"Content-Length", str(len(body)).encode())]
+            status_code=status,
+            reason=HTTPStatus(status).phrase.encode(),  # clients print it, and nothing else, of a refusal
+            headers=[*headers, (b"Content-Length", str(len(body)).encode())],
         )
         parts = [self._http.send(response) or b""]
         if body and (self._request is None or self._request.method != b"HEAD"):
