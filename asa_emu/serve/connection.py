@@ -192,6 +192,12 @@ class Connection:
             used = self.speaker.receive(plaintext.buffer, end)
         self._rest = b"" if used == end else bytes(plaintext.view[used:end])
 
+    def give_back(self, data: bytes) -> None:
+        """Let the speaker have plaintext that the one before it has taken."""
+        if data and self.speaker is not None:
+            plaintext.view[: len(data)] = data
+            self._rest = data[self.speaker.receive(plaintext.buffer, len(data)) :]
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt `data` (at most 16,384 bytes) as one TLS record; it leaves with the next `flush`.
 

@@ -25,15 +25,13 @@ log = structlog.get_logger(__name__)
 class PageAnswer:
     """One answer. A client that takes nothing for 30 s (run time) loses its connection."""
 
-    __slots__ = ("_connection", "_gone", "_http", "_room", "sent_ahead")
+    __slots__ = ("_connection", "_gone", "_http", "_room")
 
     def __init__(self, connection: Connection, http: h11.Connection) -> None:
         self._connection = connection
         self._http = http
         self._gone = trio.Event()
         self._room = trio.Event()
-        self.sent_ahead = bool(http.trailing_data[0])
-        """Whether the client has sent more before it had the answer; it will have to ask again."""
 
     async def give(self, application: Application, request: WebRequest) -> None:
         """Call the application and send what it says, to the end or until the client has gone."""

@@ -12,7 +12,8 @@ import trio
 
 from asa_emu.app import Running
 from asa_emu.serve.asgi import READ_LIMIT
-from tests.headend_lab import RawClient, headend, request, session_of
+from asa_emu.wire.frames import PacketType, encode_frame
+from tests.headend_lab import RawClient, connect_request, headend, request, session_of
 from tests.portal_lab import ACCEPT, AGENT, CONFIG, browser, launch_file, log_in
 
 IMAGE = "anyconnect-linux64-9.9.09999-webdeploy-k9.pkg"
@@ -242,13 +243,29 @@ async def test_bad_forms_are_answered(gate: Running, body: bytes) -> None:
         assert len(gate.gateway.headend.db) == 0
 
 
-async def test_what_is_sent_ahead_of_a_page_is_not_answered(gate: Running) -> None:
+async def test_requests_behind_a_page_wait_their_turn(gate: Running) -> None:
     headers = [("User-Agent", AGENT), ("Accept", ACCEPT)]
+    page = request("GET", "/+CSCOE+/logon.html", headers=headers)
     async with await RawClient.open(gate) as raw:
-        await raw.say(request("GET", "/+CSCOE+/logon.html", headers=headers) * 2)
-        assert (await raw.answer()).status == 200
+        await raw.say(page + request("GET", "/") + page)
+        for expected in (b"<h1>Log in</h1>", b"<auth id=", b"<h1>Log in</h1>"):
+            assert expected in (await raw.answer()).body
+        token = await raw.log_in("user001")
+        # a page, a CONNECT and the first frames in one go
+        await raw.say(page + connect_request(token) + encode_frame(PacketType.DPD_REQUEST, b"1") * 2 + b"STF")
+        assert b"<h1>Log in</h1>" in (await raw.answer()).body
+        assert (await raw.connect_answer()).status == 200
+        for _ in range(2):
+            assert await raw.expect(PacketType.DPD_RESPONSE) == b"1"
+        await raw.say(encode_frame(PacketType.DPD_REQUEST, b"2")[3:])
+        assert await raw.expect(PacketType.DPD_RESPONSE) == b"2"
+
+
+async def test_who_floods_while_a_page_is_made_is_dropped(gate: Running) -> None:
+    async with await RawClient.open(gate) as raw, browser(gate) as web:
+        await raw.say(request("GET", "/+CSCOE+/logon.html"), *[bytes(16000)] * 40)
         assert await raw.ended()
-        assert raw.unread == b""
+        assert (await web.get("/+CSCOE+/logon.html")).status_code == 200
 
 
 async def test_a_reader_of_pages_who_hangs_up_is_forgotten(gate: Running) -> None:
