@@ -1,4 +1,6 @@
-"""What the scenario tests share: a clock that jumps, a log that must stay clean, keys made once."""
+"""What the stories share: mock time and a state directory."""
+
+from __future__ import annotations
 
 from tests.headend_lab import log, mock_time, pytest_collection_modifyitems, state
 
