@@ -6,6 +6,9 @@
     else                          -> Grant: the headers of the answer, the port's MTU, the codecs, the DTLS
     secret
 
+Two thirds of the answer's headers are the same for all sessions of a policy; they are rendered once and
+remembered until the configuration changes.
+
 A first CONNECT and a resume are the same act: no AAA, no posture (S136-S138), the same addresses, a new DTLS
 id. The shell opens the tunnel in the database after it has sent the answer, because only it knows the
 connection object.
@@ -24,6 +27,7 @@ from asa_emu.session.pool import PoolExhausted
 from asa_emu.syslog.facts import NoAddress, TokenRefused, whose
 from asa_emu.wire.dtls.keys import Psk, Resumption, Secret
 from asa_emu.wire.dtls.suites import Choice, Suite, Variant, choose
+from asa_emu.wire.header_lines import encode_lines
 from asa_emu.wire.headers import (
     MIN_IPV6_MTU,
     ConnectAnswer,
@@ -63,6 +67,8 @@ class Grant:
 
     session: Session
     answer: ConnectAnswer
+    """What this session is told; `policy_lines` has what every session of its policy is told."""
+    policy_lines: bytes
     facts: TunnelFacts
     mtu: int
     compression: str | None
@@ -132,8 +138,6 @@ def connect(
         client_ver=caller.user_agent,
         client_os=parent.client_os,
     )
-    include4, include6 = _by_family(policy.split_include)
-    exclude4, exclude6 = _by_family(policy.split_exclude)
     rekey_method = policy.rekey_method
     if rekey_method == "ssl" and caller.tls_version != "TLSv1.3":
         rekey_method = "new-tunnel"  # OpenSSL refuses a client's renegotiation
@@ -141,6 +145,30 @@ def connect(
         ip4=IPv4Address(addresses.ip4) if addresses.ip4 else None,
         netmask=IPv4Address(addresses.ip4_netmask or "255.255.255.255") if addresses.ip4 else None,
         ip6=(IPv6Address(addresses.ip6), addresses.ip6_prefixlen or 128) if addresses.ip6 else None,
+        mtu=mtu,
+        base_mtu=request.base_mtu,
+        session_timeout=policy.session_timeout,
+        session_timeout_remaining=session.session_timeout_left(now),
+        session_alert_interval=policy.session_alert_interval,
+        content_encoding=encoding,
+        hostname=request.hostname,
+        dtls=None if offer is None or dtls_port is None else _dtls_answer(offer, dtls_port, mtu, policy),
+    )
+    # the policy stands beside its lines, so that no other can come by its id
+    _, policy_lines = headend.config.remember(
+        ("lines of CONNECT", id(policy), rekey_method),
+        lambda: (policy, encode_lines(_policy_answer(session, rekey_method).policy_headers())),
+    )
+    return Grant(session, answer, policy_lines, facts, mtu, encoding, offer)
+
+
+def _policy_answer(session: Session, rekey_method: str) -> ConnectAnswer:
+    """What all sessions of this one's policy are told."""
+    policy = session.policy
+    include4, include6 = _by_family(policy.split_include)
+    exclude4, exclude6 = _by_family(policy.split_exclude)
+    return ConnectAnswer(
+        mtu=policy.mtu,
         dns=tuple(ip_address(server) for server in policy.dns_servers),
         nbns=tuple(IPv4Address(server) for server in policy.wins_servers),
         default_domain=policy.default_domain or "",
@@ -151,24 +179,15 @@ def connect(
         split_exclude_ip6=exclude6,
         tunnel_all_dns=policy.tunnel_all_dns,
         banner=policy.banner,
-        mtu=mtu,
-        base_mtu=request.base_mtu,
         dpd=policy.dpd_client,
         keepalive=policy.keepalive,
         idle_timeout=policy.idle_timeout,
-        session_timeout=policy.session_timeout,
-        session_timeout_remaining=session.session_timeout_left(now),
-        session_alert_interval=policy.session_alert_interval,
         disconnected_timeout=session.disconnected_timeout,
         rekey_time=policy.rekey_time,
         rekey_method=rekey_method,
         client_bypass_protocol=policy.client_bypass_protocol,
         smartcard_removal_disconnect=policy.smartcard_removal_disconnect,
-        content_encoding=encoding,
-        hostname=request.hostname,
-        dtls=None if offer is None or dtls_port is None else _dtls_answer(offer, dtls_port, mtu, policy),
     )
-    return Grant(session, answer, facts, mtu, encoding, offer)
 
 
 def _offer(

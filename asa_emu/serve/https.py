@@ -339,8 +339,10 @@ class HttpExchange:
             gateway.close_dtls(link, now)
         codecs = (make_codec(grant.compression), make_codec(grant.compression)) if grant.compression else None
         tunnel = CstpTunnel(link, connection, codecs)
-        response = h11.Response(status_code=200, reason=b"CONNECTED", headers=grant.answer.render())
-        connection.write_long(self._http.send(response) or b"")
+        response = h11.Response(status_code=200, reason=b"CONNECTED", headers=grant.answer.session_headers())
+        head = self._http.send(response) or b""
+        # h11 takes a microsecond for each header it looks at, so the policy's go in before the blank line
+        connection.write_long(head[:-2] + grant.policy_lines + b"\r\n")
         try:
             tunnel.tunnel = gateway.headend.db.open_ssl(session, grant.facts, tunnel, now)
         except Gone:

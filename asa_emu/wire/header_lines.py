@@ -61,6 +61,14 @@ class HeaderWriter:
         self.text(name, "true" if value else "false")
 
 
+def encode_lines(lines: RawHeaders) -> bytes:
+    """Header lines as they stand in a head, without the blank line that ends it.
+
+    They must come from a `HeaderWriter`, which has refused what would break out of a line.
+    """
+    return b"".join(b"%s: %s\r\n" % line for line in lines)
+
+
 class HeaderReader:
     """The header lines of a peer, by name. Where one value is asked for and several came, the last counts."""
 
