@@ -88,7 +88,7 @@ def connect(
     if session is None:
         headend.emit(TokenRefused(at=now, ip=caller.peer.ip))
         return Refusal(401, "The session token is missing, unknown or expired: log in again")
-    headend.refresh_policy(session)
+    headend.refresh_policy(session, now)
     policy = session.policy
     if "ssl-client" not in policy.tunnel_protocols:
         return Refusal(403, "AnyConnect is not allowed for this user")

@@ -92,15 +92,16 @@ class Headend:
         """The policy of `username` in `tunnel_group`, every inheritance resolved."""
         return effective_policy(self.config, username, tunnel_group)
 
-    def refresh_policy(self, session: Session) -> None:
+    def refresh_policy(self, session: Session, now: float) -> None:
         """Give a session the present state of its group-policy, for its next tunnel (S35, S43).
 
         What the session was logged in to stays: its group-policy is not chosen anew.
         """
         if self.config.generation != self.loaded_generation:
-            session.policy = effective_policy(
+            policy = effective_policy(
                 self.config, session.username, session.tunnel_group, session.group_policy
             )
+            self.db.change_policy(session, policy, now)
 
     def reconfigure(self) -> None:
         """Take over what the configuration says now about logging, pools, the session limit and quirks.

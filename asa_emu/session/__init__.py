@@ -9,6 +9,7 @@ from asa_emu.session.db import Gone, Refusal, Refused, SessionDb
 from asa_emu.session.events import (
     AddressAssigned,
     AddressReleased,
+    PolicyChanged,
     SessionCreated,
     SessionEnded,
     SessionEvent,
@@ -47,6 +48,7 @@ __all__ = [
     "Gone",
     "Logoff",
     "Peer",
+    "PolicyChanged",
     "PoolExhausted",
     "Refusal",
     "Refused",

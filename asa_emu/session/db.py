@@ -27,6 +27,7 @@ from asa_emu.config.policy import Policy
 from asa_emu.session.events import (
     AddressAssigned,
     AddressReleased,
+    PolicyChanged,
     SessionCreated,
     SessionEnded,
     SessionEvent,
@@ -155,6 +156,21 @@ class SessionDb(SessionTable):
         self._agenda.add(session, session.next_deadline())
         self._deliver()
         return session
+
+    def change_policy(self, session: Session, policy: Policy, now: float) -> None:
+        """The session's policy says something else from now on.
+
+        Its timeouts follow at once; dead-peer detection and keepalive of a tunnel stay as they were when it
+        came up, and addresses stay (S35, S43). Gone when the session has ended.
+        """
+        self._require(session)
+        if policy == session.policy:
+            return
+        session.policy = policy
+        session.session_alerted = False
+        self._agenda.touch(session)
+        self._tell(PolicyChanged, session, now, policy=policy)
+        self._deliver()
 
     def assign_addresses(self, session: Session, want_ip4: bool, want_ip6: bool, now: float) -> Addresses:
         """The session's inside addresses: those it holds already, else new ones from its policy's pools.

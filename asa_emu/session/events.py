@@ -46,6 +46,13 @@ class SessionCreated(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanged(SessionEvent):
+    """The session goes on under a policy that says something else than before."""
+
+    policy: Policy = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddressAssigned(SessionEvent):
     """The session holds these addresses from now on; a later event says them all again and one more."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from asa_emu.config.policy import Policy
 from asa_emu.session.events import (
     AddressAssigned,
+    PolicyChanged,
     SessionCreated,
     SessionEnded,
     SessionEvent,
@@ -114,6 +115,8 @@ def _after(row: Row, event: SessionEvent) -> Row:
     match event:
         case AddressAssigned(addresses=addresses):
             return replace(row, addresses=addresses)
+        case PolicyChanged(policy=policy):
+            return replace(row, policy=policy)
         case SessionInactive(at=at):
             return replace(row, inactive_since=at)
         case SessionResumed():

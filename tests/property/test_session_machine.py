@@ -1,6 +1,7 @@
 """Any order of logins, tunnels, losses, resumes, log-offs and time keeps the session database honest."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -174,6 +175,12 @@ class VpnSessiondb(RuleBasedStateMachine):
     @rule(data=st.data(), peer=peers)
     def roam(self, data: st.DataObject, peer: Peer) -> None:
         self.db.move_dtls(self.draw_tunnel(data), peer, self.now)
+
+    @precondition(lambda self: len(self.db) > 0)
+    @rule(data=st.data(), timers=timers)
+    def change_policy(self, data: st.DataObject, timers: dict[str, Any]) -> None:
+        session = self.draw_live(data)
+        self.db.change_policy(session, replace(session.policy, **timers), self.now)
 
     @rule(selector=selectors)
     def logoff(self, selector: Logoff) -> None:

@@ -94,7 +94,7 @@ def test_a_session_gets_the_changed_policy_with_its_next_tunnel(desk: Desk) -> N
     session = log_in(desk)
     desk.type("group-policy DfltGrpPolicy attributes", "webvpn", "anyconnect dpd-interval client 5")
     assert session.policy.dpd_client == 30.0
-    desk.headend.refresh_policy(session)
+    desk.headend.refresh_policy(session, desk.now)
     assert session.policy.dpd_client == 5.0
     assert log_in(desk).policy.dpd_client == 5.0
 

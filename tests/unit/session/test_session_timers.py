@@ -1,12 +1,15 @@
 """What time does: dead-peer detection, keepalive, idle, disconnected and session timeouts, alerts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from asa_emu.session import (
     DownReason,
     EndReason,
+    Gone,
+    PolicyChanged,
     SessionEnded,
     SessionInactive,
     Timeout,
@@ -417,3 +420,39 @@ def test_a_jump_probes_clients_rather_than_burying_them() -> None:
         ("1.3", Action.SEND_DPD),
     ]
     assert downs(lab) == []
+
+
+@pytest.mark.statement("S35")
+def test_a_changed_policy_moves_the_deadlines_both_ways_and_is_told() -> None:
+    lab = Lab()
+    session = lab.login(now=0, idle_timeout=30 * MINUTE, session_timeout=60 * MINUTE)
+    lab.ssl(session, now=0)
+    lab.db.change_policy(session, session.policy, 10)
+    assert lab.told(PolicyChanged) == []
+    shorter = replace(session.policy, idle_timeout=2 * MINUTE, dpd_gateway=5.0)
+    lab.db.change_policy(session, shorter, 60)
+    (told,) = lab.told(PolicyChanged)
+    assert (told.at, told.policy) == (60, shorter)
+    assert lab.run_until(119) == []
+    assert session.ssl is not None
+    lab.db.change_policy(session, replace(shorter, idle_timeout=3 * MINUTE), 119)
+    lab.run_until(179)
+    assert session.ssl is not None
+    lab.run_until(180)
+    assert downs(lab) == [(180, "1.2", DownReason.IDLE)]
+    lab.db.change_policy(session, replace(shorter, session_timeout=MINUTE), 200)
+    assert lab.db.next_deadline() <= 200
+    lab.db.on_deadline(200)
+    assert ends(lab) == [(200, EndReason.SESSION_TIMEOUT)]
+    with pytest.raises(Gone):
+        lab.db.change_policy(session, shorter, 201)
+
+
+def test_a_longer_session_timeout_is_announced_anew() -> None:
+    lab = Lab()
+    session = lab.login(now=0, session_timeout=10 * MINUTE, session_alert_interval=MINUTE)
+    lab.ssl(session, now=0)
+    lab.run_until(9 * MINUTE)
+    lab.db.change_policy(session, replace(session.policy, session_timeout=20 * MINUTE), 9 * MINUTE)
+    lab.run_until(20 * MINUTE)
+    assert [event.at for event in lab.told(TimeoutAlert)] == [9 * MINUTE, 19 * MINUTE]
