@@ -215,6 +215,7 @@ async def test_what_a_successful_reconnect_keeps_and_renews(state: Path) -> None
         await laptop.connect()
         token, login_port = laptop.token, laptop.login_port
         old_ports = {laptop.tls_port, laptop.udp_port}
+        await laptop.ping()
         await trio.sleep(2 * MINUTE)
         await laptop.cut_dtls()
         await laptop.cut_tls()
@@ -232,6 +233,8 @@ async def test_what_a_successful_reconnect_keeps_and_renews(state: Path) -> None
         assert (tls["Tunnel ID"], dtls["Tunnel ID"]) == ("1.4", "1.5")
         assert {int(tls["TCP Src Port"]), int(dtls["UDP Src Port"])} == {laptop.tls_port, laptop.udp_port}
         assert not {laptop.tls_port, laptop.udp_port} & old_ports
+        # what the old ones carried stays with the session
+        assert (shown.session["Pkts Rx"], tls["Pkts Rx"], dtls["Pkts Rx"]) == ("1", "0", "0")
         # and every clock begins again
         assert {block["Idle TO Left"] for block in shown.blocks.values()} == {"4 Minutes"}
         assert shown.session["Inactivity"] == "0h:00m:00s"

@@ -145,6 +145,19 @@ async def test_by_default_the_gateway_probes_every_30_seconds_four_times(state: 
         assert trio.current_time() - began == pytest.approx(150, abs=0.1)
 
 
+@pytest.mark.statement("S34a", "S36")
+async def test_dtls_is_probed_like_tls(state: Path) -> None:
+    config = configured(webvpn=("anyconnect ssl keepalive none",))
+    async with headend(state, config) as running, Laptop(running) as laptop:
+        await laptop.connect()
+        assert laptop.header("X-DTLS-DPD") == "30"
+        began = trio.current_time()
+        for at in (30, 60, 90, 120):
+            assert await laptop.udp.receive(31) == bytes([PacketType.DPD_REQUEST])
+            assert trio.current_time() - began == pytest.approx(at, abs=0.1)
+        assert await laptop.udp.receive(100) is None
+
+
 @pytest.mark.statement("S34a")
 async def test_an_answer_is_all_that_it_takes(state: Path) -> None:
     async with headend(state, configured("vpn-idle-timeout 60")) as running, Laptop(running) as laptop:
@@ -313,7 +326,7 @@ async def test_keepalive_is_20_seconds_and_set_in_one_group_policy(state: Path) 
             assert other.header("X-CSTP-Keepalive") == other.header("X-DTLS-Keepalive") == "120"
 
 
-@pytest.mark.statement("S57", "S59", "S104", "S104b", "S105")
+@pytest.mark.statement("S49", "S57", "S59", "S104", "S104b", "S105")
 @pytest.mark.parametrize(
     ("policy", "idle", "disconnected"),
     [
@@ -458,6 +471,7 @@ async def test_the_session_timeout_goes_on_over_reconnects(state: Path) -> None:
         assert goodbye is not None
         assert parse_disconnect_untrusted(goodbye.payload).text == "Max time exceeded"
         assert ends(told) == [(EndReason.SESSION_TIMEOUT, pytest.approx(600, abs=0.2))]
+        assert (await laptop.try_connect()).status == 401
 
 
 async def test_timeouts_are_announced_by_their_alert_intervals(state: Path) -> None:

@@ -240,7 +240,7 @@ async def test_a_lost_tunnel_is_no_longer_counted(state: Path) -> None:
         assert list(shown.blocks) == ["AnyConnect-Parent", "SSL-Tunnel"]
 
 
-@pytest.mark.statement("S20", "S21", "S27", "S28")
+@pytest.mark.statement("S5", "S20", "S21", "S27", "S28")
 async def test_each_tunnel_shows_the_port_of_its_own_connection(state: Path) -> None:
     agent = ("User-Agent", "Cisco AnyConnect VPN Agent for Windows 3.1.01065")
     async with headend(state, QUIET) as running, Laptop(running) as laptop:
@@ -251,6 +251,7 @@ async def test_each_tunnel_shows_the_port_of_its_own_connection(state: Path) -> 
         parent, ssl, dtls = (shown.blocks[kind] for kind in ALL.split())
         ports = [laptop.login_port, laptop.tls_port, laptop.udp_port]
         assert len(set(ports)) == 3
+        assert [block["Tunnel ID"] for block in (parent, ssl, dtls)] == ["1.1", "1.2", "1.3"]
         assert [parent["TCP Src Port"], ssl["TCP Src Port"], dtls["UDP Src Port"]] == list(map(str, ports))
         assert {parent["TCP Dst Port"], ssl["TCP Dst Port"]} == {str(running.https.port)}
         assert running.dtls is not None
