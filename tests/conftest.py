@@ -5,6 +5,7 @@ skips the test with that piece in the reason. With `ASA_EMU_REQUIRE_PEERS=1`, wh
 failure instead: there a silent skip would be a hole in the proof.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -40,11 +41,18 @@ def missing_piece(name: str) -> str | None:
         case "tun":
             usable = os.access("/dev/net/tun", os.R_OK | os.W_OK)
             return None if usable else "needs /dev/net/tun, readable and writable"
+        case "chromium":
+            driver = importlib.util.find_spec("playwright") is None
+            return "needs playwright" if driver else _missing_programs("chromium")
         case "netns":
             return missing_piece("root") or _missing_namespaces()
         case _:
-            absent = [program for program in PROGRAMS[name] if not shutil.which(program)]
-            return f"needs {', '.join(absent)}" if absent else None
+            return _missing_programs(*PROGRAMS[name])
+
+
+def _missing_programs(*programs: str) -> str | None:
+    absent = [program for program in programs if not shutil.which(program)]
+    return f"needs {', '.join(absent)}" if absent else None
 
 
 def _missing_namespaces() -> str | None:

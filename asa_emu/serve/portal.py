@@ -44,6 +44,7 @@ LOGON: Final = "/+CSCOE+/logon.html"
 PORTAL: Final = "/+CSCOE+/portal.html"
 LAUNCH: Final = "/+CSCOE+/launch"
 STYLE: Final = "/+CSCOE+/portal.css"
+ICON: Final = "/+CSCOE+/icon.svg"
 LOGOUT: Final = "/+webvpn+/webvpn_logout.html"
 LAUNCH_FILE: Final = "weblaunch.json"
 
@@ -64,6 +65,10 @@ _HEADERS = [
     (b"referrer-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+_RING = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    '<circle cx="8" cy="8" r="5.5" fill="none" stroke="#1f6f5c" stroke-width="4"/></svg>'
+)
 _TEMPLATES = Path(__file__).parent / "templates"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -106,6 +111,7 @@ class Portal:
             Route(LAUNCH, _own_site(self._launch), methods=["POST"]),
             Route(LOGOUT, _own_site(self._log_out), methods=["POST"]),
             Route(STYLE, self._style),
+            Route(ICON, self._icon),
             *host_scan_routes(self._login.posture, self._gateway.now),
             *self.images.routes(),
             Route("/{path:path}", self._to_logon),
@@ -224,6 +230,9 @@ class Portal:
 
     async def _style(self, _request: Request) -> Response:
         return Response((_TEMPLATES / "portal.css").read_bytes(), media_type="text/css")
+
+    async def _icon(self, _request: Request) -> Response:
+        return Response(_RING, media_type="image/svg+xml")
 
     def _session(self, request: Request) -> Session | None:
         """The portal session of a request's cookie; a client's token opens no page."""

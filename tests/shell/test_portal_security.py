@@ -17,7 +17,7 @@ from tests.headend_lab import RawClient, connect_request, headend, request, sess
 from tests.portal_lab import ACCEPT, AGENT, CONFIG, browser, launch_file, log_in
 
 IMAGE = "anyconnect-linux64-9.9.09999-webdeploy-k9.pkg"
-OPEN = ("/+CSCOE+/logon.html", "/+CSCOE+/portal.css", "/CACHE/sdesktop/data.xml")
+OPEN = ("/+CSCOE+/logon.html", "/+CSCOE+/portal.css", "/+CSCOE+/icon.svg", "/CACHE/sdesktop/data.xml")
 LED_AWAY = (
     ("GET", "/+CSCOE+/portal.html"),
     ("POST", "/+CSCOE+/launch"),

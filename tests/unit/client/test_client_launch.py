@@ -58,7 +58,7 @@ def test_a_launch_file_names_server_session_and_key() -> None:
 def test_anything_else_is_a_usage_error(
     data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_launch_untrusted(data)
     file = tmp_path / "weblaunch.json"
     file.write_bytes(data)
