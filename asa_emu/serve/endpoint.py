@@ -25,6 +25,7 @@ from asa_emu.syslog.facts import TlsDown, TlsFailed, TlsUp
 BACKLOG = 4096  # a reconnect storm arrives at once
 MAX_UNAUTHENTICATED = 1024  # connections per address
 _ACCEPTS = 16  # per turn of the dispatcher
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 
 _PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 39\r\n\r\n"
@@ -57,8 +58,8 @@ def shown_address(ip: str) -> str:
     return ip.removeprefix("::ffff:") if "." in ip else ip
 
 
-def _local(connection: Connection) -> Peer:
-    name = connection.sock.getsockname()
+def _local(sock: socket.socket) -> Peer:
+    name = sock.getsockname()
     return Peer(shown_address(name[0]), name[1])
 
 
@@ -71,6 +72,7 @@ class HttpsEndpoint:
         self.limits = gateway.limits
         self.context = context
         self._listener = listener
+        self._bound = _local(listener)
         self._site = site
         self._connections: set[Connection] = set()
         self._unauthenticated: Counter[str] = Counter()
@@ -79,6 +81,10 @@ class HttpsEndpoint:
     def fileno(self) -> int:
         """The listener's descriptor."""
         return self._listener.fileno()
+
+    def _local(self, connection: Connection) -> Peer:
+        """Our end of a connection: the listener's own address, unless it listens on all."""
+        return _local(connection.sock) if self._bound.ip in _EVERY_ADDRESS else self._bound
 
     def run_now(self) -> float:
         """Run time in seconds."""
@@ -103,7 +109,7 @@ class HttpsEndpoint:
             sock.close()
             return
         sock.setblocking(False)
-        connection = Connection(self, sock, peer, sock.getsockname()[1])
+        connection = Connection(self, sock, peer, self._bound.port)
         self._connections.add(connection)
         self._unauthenticated[peer.ip] += 1
         self.dispatcher.add(connection)
@@ -122,7 +128,7 @@ class HttpsEndpoint:
             TlsUp(
                 at=gateway.now(),
                 peer=connection.peer,
-                local=_local(connection),
+                local=self._local(connection),
                 protocol=engine.version,
                 cipher=engine.cipher_name,
             )
@@ -133,7 +139,7 @@ class HttpsEndpoint:
     def handshake_failed(self, connection: Connection, reason: str) -> bytes:
         """Say why in the log; what to say in clear to a peer that spoke plain HTTP, in its own language."""
         log.info("tls.handshake_failed", peer=connection.peer.ip, reason=reason)
-        now, local = self.gateway.now(), _local(connection)
+        now, local = self.gateway.now(), self._local(connection)
         self.gateway.headend.emit(
             TlsFailed(at=now, peer=connection.peer, local=local, protocol="TLS", reason=reason)
         )
@@ -161,7 +167,7 @@ class HttpsEndpoint:
             connection.authenticated = True
             self._release(connection.peer.ip)
         if connection.engine.handshaken:
-            now, local = self.gateway.now(), _local(connection)
+            now, local = self.gateway.now(), self._local(connection)
             self.gateway.headend.emit(TlsDown(at=now, peer=connection.peer, local=local))
 
     async def tunnels_closed(self) -> None:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from sys import intern
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -84,13 +85,15 @@ class Site:
 class HttpExchange:
     """The speaker of a connection until CONNECT."""
 
-    __slots__ = ("_body", "_connection", "_head_began", "_http", "_page", "_request", "_site")
+    __slots__ = ("_body", "_connection", "_head_began", "_headers", "_http", "_page", "_request", "_site")
 
     def __init__(self, site: Site, connection: Connection) -> None:
         self._site = site
         self._connection = connection
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._request: h11.Request | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        """The request's, with names in lower case: h11's own sequence makes a call of every look at one."""
         self._page: PageAnswer | None = None
         self._head_began = False
         self._body = bytearray()
@@ -143,8 +146,9 @@ class HttpExchange:
         connection, http = self._connection, self._http
         self._request = request
         connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
-        names = [name for name, _ in request.headers]
-        length = next((value for name, value in request.headers if name == b"content-length"), b"0")
+        headers = self._headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
+        names = [name for name, _ in headers]
+        length = next((value for name, value in headers if name == b"content-length"), b"0")
         if request.http_version not in (b"1.0", b"1.1"):
             self._refuse(505, "HTTP 1.1 is spoken here")
         elif b"content-length" in names and b"transfer-encoding" in names:
@@ -214,7 +218,7 @@ class HttpExchange:
             client=(connection.peer.ip, connection.peer.port),
             server=("", connection.local_port),
             scheme="https",
-            state={"caller": self._caller(request)},
+            state={"caller": self._caller()},
         )
         self._page = PageAnswer(connection, self._http)
         self._site.tasks.start_soon(self._give_page, self._page, web_request)
@@ -236,12 +240,12 @@ class HttpExchange:
     def _post(self, request: h11.Request, target: str, body: bytes) -> None:
         site = self._site
         path, xml = _path(target), recognise_xml(body)
-        if site.portal.owns(path) or (not xml and is_browser(request) and site.login.serves(path)):
+        if site.portal.owns(path) or (not xml and is_browser(self._headers) and site.login.serves(path)):
             self._start_page(request, target, body)
             return
-        caller = self._caller(request)
+        caller = self._caller()
         now = site.gateway.now()
-        cookies = _cookies(request)
+        cookies = _cookies(self._headers)
         if xml:
             document = parse_client_document_untrusted(body)
             answer = site.login.document(
@@ -261,13 +265,13 @@ class HttpExchange:
 
     def _get(self, request: h11.Request, target: str) -> None:
         path = _path(target)
-        if self._site.portal.owns(path) or (is_browser(request) and self._site.login.serves(path)):
+        if self._site.portal.owns(path) or (is_browser(self._headers) and self._site.login.serves(path)):
             self._start_page(request, target, b"")
             return
         if not self._site.login.serves(path):
             self._refuse(404, "not found", close=False)
             return
-        answer = self._site.login.legacy_form(path, self._caller(request), self._site.gateway.now())
+        answer = self._site.login.legacy_form(path, self._caller(), self._site.gateway.now())
         self._answer_legacy(answer)
 
     def _answer_xml(self, answer: Answer, caller: Caller) -> None:
@@ -317,12 +321,10 @@ class HttpExchange:
             self._refuse(404, "not found")
             return
         gateway = site.gateway
-        wanted = parse_connect_request_untrusted(list(request.headers.raw_items()))
+        wanted = parse_connect_request_untrusted(self._headers)
         now = gateway.now()
         port = gateway.dtls.port if gateway.dtls is not None else None
-        outcome = connect(
-            gateway.headend, wanted, self._caller(request), connection.engine.exporter, port, now
-        )
+        outcome = connect(gateway.headend, wanted, self._caller(), connection.engine.exporter, port, now)
         if isinstance(outcome, Refusal):
             log.info("connect.refused", peer=connection.peer.ip, status=outcome.status, reason=outcome.reason)
             self._refuse(outcome.status, outcome.reason)
@@ -390,15 +392,15 @@ class HttpExchange:
         if close:
             self._connection.finish()
 
-    def _caller(self, request: h11.Request) -> Caller:
+    def _caller(self) -> Caller:
         connection = self._connection
         engine = connection.engine
         host = agent = ""
-        for name, value in request.headers:
+        for name, value in self._headers:
             if name == b"host":
                 host = value.decode("ascii", "replace")
             elif name == b"user-agent":
-                agent = value.decode("latin-1")
+                agent = intern(value.decode("latin-1"))  # sessions keep it, and few differ
         return Caller(
             peer=connection.peer,
             local_port=connection.local_port,
@@ -428,9 +430,9 @@ def _context_cookie(answer: Ask) -> list[tuple[bytes, bytes]]:
     return [(b"Set-Cookie", f"webvpncontext={handle}; path=/; secure; HttpOnly".encode())]
 
 
-def _cookies(request: h11.Request) -> dict[str, str]:
+def _cookies(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     cookies: dict[str, str] = {}
-    for name, value in request.headers:
+    for name, value in headers:
         if name == b"cookie":
             for part in value.decode("latin-1").split(";"):
                 key, equals, text = part.strip().partition("=")

@@ -13,6 +13,7 @@ vanish in another pyOpenSSL, `FAST` turns false and the public path is taken.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any, Final
 
 from cryptography import x509
@@ -67,7 +68,17 @@ def prefer_x25519(context: SSL.Context) -> None:
 class TlsEngine:
     """One end of one TLS connection, without a socket."""
 
-    __slots__ = ("_connection", "_from_ssl", "_into_ssl", "_ssl", "closed", "ended", "handshaken")
+    __slots__ = (
+        "_connection",
+        "_from_ssl",
+        "_into_ssl",
+        "_ssl",
+        "cipher_name",
+        "closed",
+        "ended",
+        "handshaken",
+        "version",
+    )
 
     def __init__(self, context: SSL.Context, *, server_side: bool, server_name: str | None = None) -> None:
         connection = SSL.Connection(context, None)
@@ -83,6 +94,10 @@ class TlsEngine:
         self._from_ssl: Any
         self._ssl, self._into_ssl, self._from_ssl = (getattr(connection, name, None) for name in _PARTS)
         self.handshaken = False
+        self.cipher_name = ""
+        """OpenSSL's name of the suite, such as `TLS_AES_256_GCM_SHA384`; empty before the handshake."""
+        self.version = ""
+        """`TLSv1.2` or `TLSv1.3`; empty before the handshake."""
         self.closed = False
         self.ended: TlsClosed | TlsBroken | None = None
 
@@ -108,6 +123,8 @@ class TlsEngine:
         except SSL.Error as error:
             raise TlsBroken(_reason(error)) from error
         self.handshaken = True
+        self.cipher_name = intern(self._connection.get_cipher_name() or "")
+        self.version = intern(self._connection.get_protocol_version_name())
         return True
 
     def read_into(self, scratch: Scratch, offset: int = 0, *, single: bool = False) -> int:
@@ -191,16 +208,6 @@ class TlsEngine:
     def exporter(self, label: bytes, length: int) -> bytes:
         """RFC 5705 keying material without a context; the same on both ends of this connection."""
         return self._connection.export_keying_material(label, length)
-
-    @property
-    def cipher_name(self) -> str:
-        """OpenSSL's name of the suite, such as `TLS_AES_256_GCM_SHA384`; empty before the handshake."""
-        return self._connection.get_cipher_name() or ""
-
-    @property
-    def version(self) -> str:
-        """`TLSv1.2` or `TLSv1.3`."""
-        return self._connection.get_protocol_version_name()
 
     @property
     def peer_certificate(self) -> x509.Certificate | None:

@@ -75,12 +75,13 @@ class HeaderReader:
     def __init__(self, raw_headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._lines: dict[str, list[str]] = {}
         for name, value in raw_headers:
-            key = bytes(name).decode("latin-1").lower()
-            self._lines.setdefault(key, []).append(bytes(value).decode("utf-8", "replace").strip(" \t"))
+            text = bytes(value).decode("utf-8", "replace").strip(" \t")
+            if text:
+                self._lines.setdefault(bytes(name).decode("latin-1").lower(), []).append(text)
 
     def all(self, name: str) -> list[str]:
         """Every value of a header that is not empty."""
-        return [value for value in self._lines.get(name.lower(), ()) if value]
+        return self._lines.get(name.lower(), [])
 
     def text(self, name: str) -> str:
         """The value, or an empty text."""
@@ -115,10 +116,10 @@ class HeaderReader:
 
     def listed(self, name: str, separator: str) -> tuple[str, ...]:
         """The names of a list; blanks around them are dropped."""
-        values = tuple(item.strip() for line in self.all(name) for item in line.split(separator))
+        values = [item.strip() for line in self.all(name) for item in line.split(separator)]
         if len(values) > MAX_LISTED:
             raise HeaderError(f"{name}: {len(values)} names")
-        return tuple(value for value in values if value)
+        return tuple(filter(None, values))
 
     def ip4_networks(self, name: str) -> tuple[IPv4Network, ...]:
         """Networks written `net/dotted-mask` or `net/length`."""
