@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import io
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 import trio
@@ -52,6 +53,7 @@ from asa_emu.syslog import Record
 from asa_emu.transport.certificates import (
     CertificateError,
     Identity,
+    load_certificates,
     load_identity,
     open_server_identity,
     server_names,
@@ -180,7 +182,12 @@ async def run_headend(
     headend = Headend(config, secrets.token_bytes, first_index=_first_index(options.seed))
     with _keylog(options.keylog) as keylog:
         make_context = partial(server_context, certificate, key, client_ca=options.client_ca, keylog=keylog)
-        context = make_context(request_client_certificate=config.any_group_needs_certificate)
+        try:
+            if options.client_ca is not None:
+                load_certificates(options.client_ca)
+            context = make_context(request_client_certificate=config.any_group_needs_certificate)
+        except CertificateError as error:
+            raise UsageError(str(error)) from error
         hub, tun = _hub(config, options.tun)
         gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
         gateway.keylog = keylog
@@ -274,7 +281,10 @@ async def serve(options: Options) -> int:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 running = await nursery.start(run_headend, options)
-                print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
+                try:
+                    print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
+                except OSError as error:
+                    log.warning("ready_line.not_written", error=error.strerror)
                 for report in running.gateway.headend.config.reports:
                     log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
                 async for number in signals:
@@ -295,6 +305,27 @@ def _complain(group: BaseExceptionGroup[UsageError | BindError]) -> int:
     return 3 if isinstance(error, BindError) else 2
 
 
+class BestEffort(io.TextIOBase):
+    """A stream that may be on a full disk or lead nowhere: no line of a log is worth a headend."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        """Write out what can be."""
+        try:
+            self._stream.flush()
+        except OSError:
+            pass  # the next line may have more luck
+
+
 def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     """Operator's log on stderr: one event a line, secrets never among them."""
     renderer: Any = structlog.processors.JSONRenderer()
@@ -311,7 +342,8 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # it asks for a TextIO and uses write and flush
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", BestEffort(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
@@ -351,7 +383,7 @@ def _ask_for_certificates(
 
 
 def _print_message(record: Record) -> None:
-    print(record.body, file=sys.stderr)  # noqa: T201
+    print(record.body, file=BestEffort(sys.stderr))
 
 
 def _tune_collector() -> None:
@@ -500,7 +532,10 @@ def _keylog(path: Path | None) -> Iterator[KeylogSink | None]:
     with file:
 
         def write(line: bytes) -> None:
-            file.write(line.rstrip(b"\n") + b"\n")
+            try:
+                file.write(line.rstrip(b"\n") + b"\n")
+            except OSError as error:
+                log.warning("keylog.not_written", path=str(path), error=error.strerror)
 
         yield write
 
@@ -510,21 +545,21 @@ def _ready_files(options: Options, running: Running) -> Iterator[None]:
     """Write the ready file, and one in the state directory for `asa-emu console`; both go at the end."""
     record = json.dumps(running.ready_record()) + "\n"
     written: list[Path] = []
-    if options.state is not None:
-        path = options.state / READY_NAME.format(pid=os.getpid(), port=running.manage.port)
-        try:
-            options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_whole(path, record, 0o600)
-            written.append(path)
-        except OSError as error:
-            log.warning("state.not_written", path=str(path), error=error.strerror)
-    if options.ready_file is not None:
-        try:
-            _write_whole(options.ready_file, record, 0o600)
-        except OSError as error:
-            raise UsageError(f"--ready-file {options.ready_file}: {error.strerror}") from error
-        written.append(options.ready_file)
     try:
+        if options.state is not None:
+            path = options.state / READY_NAME.format(pid=os.getpid(), port=running.manage.port)
+            try:
+                options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write_whole(path, record, 0o600)
+                written.append(path)
+            except OSError as error:
+                log.warning("state.not_written", path=str(path), error=error.strerror)
+        if options.ready_file is not None:
+            try:
+                _write_whole(options.ready_file, record, 0o600)
+            except OSError as error:
+                raise UsageError(f"--ready-file {options.ready_file}: {error.strerror}") from error
+            written.append(options.ready_file)
         yield
     finally:
         for path in written:
@@ -535,6 +570,10 @@ def _write_whole(path: Path, text: str, mode: int) -> None:
     """Write a file next to its place, then rename it into it: nobody ever reads half of it."""
     partial_file = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial_file.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        partial_file.replace(path)
+    except BaseException:
+        partial_file.unlink(missing_ok=True)
+        raise
