@@ -1,4 +1,4 @@
-"""`asa-emu serve` as a program: exit codes with a reason, ready line and file, signals, flags and their twins.
+"""`asa-emu serve` as a program: exit codes with a reason, ready line and file, signals, flags, their twins.
 
 What ends before there is anything to serve is tried inside the test's process, through the same entry point;
 the rest are real processes on the real clock, started with as few of them as the sentences allow.
