@@ -28,6 +28,8 @@ from asa_emu.wire.agenda import Agenda
 from asa_emu.wire.liveness import Action
 from asa_emu.wire.timeline import Timeline
 
+_SHELLS = (CstpTunnel, DtlsTunnel)
+
 
 class Limited(Protocol):
     """Something with an absolute limit on run time."""
@@ -155,7 +157,7 @@ class Gateway:
             now = due
         for tunnel, action in db.on_deadline(now):
             shell = tunnel.link
-            if not isinstance(shell, CstpTunnel | DtlsTunnel):
+            if not isinstance(shell, _SHELLS):
                 continue
             if action is Action.SEND_DPD:
                 shell.send_dpd()
@@ -164,7 +166,7 @@ class Gateway:
         self.after_batch()
 
     def _link_down(self, shell: object, event: TunnelDown) -> None:
-        if isinstance(shell, CstpTunnel | DtlsTunnel):
+        if isinstance(shell, _SHELLS):
             shell.went_down(event)
 
     def _on_event(self, event: SessionEvent) -> None:

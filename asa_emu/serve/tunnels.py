@@ -155,7 +155,7 @@ class CstpTunnel:
             link.data_over_tls(now)
         offset = 0
         while end - offset >= 8:
-            if self.parting is None:
+            if self.parting is None and not buffer[offset + 6]:
                 offset, packets, octets, drops = forward(port, buffer, offset, end)
                 # counted before the next frame is looked at, which may end the tunnel and tell its counters
                 if packets:
