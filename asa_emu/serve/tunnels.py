@@ -261,7 +261,8 @@ class CstpTunnel:
 
     def send_keepalive(self) -> None:
         """Keep NATs and firewalls between here and the client from forgetting the connection (S42)."""
-        self._send_control(_KEEPALIVE)
+        if not self.connection.blocked:  # else there is enough under way, and no end of keepalives
+            self._send_control(_KEEPALIVE)
 
     def flush(self, now: float) -> None:
         """Send what this batch has written."""
