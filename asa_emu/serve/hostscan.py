@@ -17,7 +17,7 @@ from asa_emu.headend.posture import BASE_URI, REPORT_URI, TOKEN_URI, WAIT_URI, P
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _WAIT = '<html><head><meta http-equiv="refresh" content="1"></head><body>Waiting.</body></html>\n'
-_DONE = "<html><body>The report has arrived.</body></html>\n"
+_DONE = "<hostscan><status>TOKEN_SUCCESS</status></hostscan>"
 
 
 def host_scan_routes(posture: Posture, now: Callable[[], float]) -> list[Route]:
@@ -27,7 +27,7 @@ def host_scan_routes(posture: Posture, now: Callable[[], float]) -> list[Route]:
         found = posture.token_for(request.query_params.get("ticket", ""), now())
         if found is None:
             return _xml("<hostscan><status>TOKEN_INVALID</status></hostscan>", 404)
-        return _xml(f"<hostscan><status>TOKEN_SUCCESS</status>\n<token>{found}</token></hostscan>")
+        return _xml(f"<hostscan><status>TOKEN_SUCCESS</status>\n<token>{found}</token>\n</hostscan>")
 
     async def tasks(_request: Request) -> Response:
         return _xml("<data><hostscan></hostscan></data>")
@@ -38,13 +38,15 @@ def host_scan_routes(posture: Posture, now: Callable[[], float]) -> list[Route]:
             return _xml("<hostscan><status>TOKEN_INVALID</status></hostscan>", 401)
         if not posture.report(cookie, await request.body(), now()):
             return _xml("<hostscan><status>REPORT_EMPTY</status></hostscan>", 400)
-        return _xml("<hostscan><status>TOKEN_SUCCESS</status></hostscan>")
+        return _xml(_DONE)
 
     async def wait(request: Request) -> Response:
         cookie = request.cookies.get("sdesktop")
         if not posture.known(cookie, now()):
             return Response("no such host scan\n", 401, media_type="text/plain")
-        return Response(_DONE if posture.passed(cookie, now()) else _WAIT, media_type="text/html")
+        if posture.passed(cookie, now()):
+            return _xml(_DONE)  # openconnect waits for as long as this is not XML
+        return Response(_WAIT, media_type="text/html")
 
     return [
         Route(TOKEN_URI, token),
