@@ -229,13 +229,25 @@ def test_a_configuration_error_is_exit_2(tmp_path: Path) -> None:
     assert said.startswith(f"asa-emu: {file}:2: ")
 
 
+@contextmanager
+def taken_port(kind: socket.SocketKind) -> Iterator[str]:
+    """An address that is taken for this kind alone; below the ports that connections get by themselves."""
+    for port in random.sample(range(20_000, 32_000), 50):
+        with socket.socket(socket.AF_INET, kind) as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            yield f"127.0.0.1:{port}"
+            return
+    pytest.fail("no port is free")
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_a_port_that_is_taken_is_exit_3(kind: socket.SocketKind) -> None:
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with taken_port(kind) as address:
         code, said = complaint("--listen", address)
     assert code == 3
     assert f"{'TCP' if kind == socket.SOCK_STREAM else 'UDP'} {address}" in said
