@@ -17,20 +17,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from sys import intern
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import h11
 import structlog
 import trio
 
 from asa_emu.headend.connect import Grant, Refusal, connect
-from asa_emu.headend.headend import Caller, ClientCertificate
+from asa_emu.headend.headend import Caller
 from asa_emu.headend.login import Answer, Ask, Granted, Login
 from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT, Application, WebRequest
+from asa_emu.serve.caller import caller_of, cookies_of, is_browser, path_of
 from asa_emu.serve.pages import PageAnswer
-from asa_emu.serve.portal import Portal, is_browser
+from asa_emu.serve.portal import Portal
 from asa_emu.serve.tunnels import CstpTunnel
 from asa_emu.session.db import Gone
 from asa_emu.wire.auth_xml import (
@@ -212,7 +211,7 @@ class HttpExchange:
         connection = self._connection
         web_request = WebRequest(
             method=request.method.decode("ascii"),
-            target=_path(target) + (f"?{target.partition('?')[2]}" if "?" in target else ""),
+            target=path_of(target) + (f"?{target.partition('?')[2]}" if "?" in target else ""),
             headers=tuple(request.headers.raw_items()),
             body=body,
             client=(connection.peer.ip, connection.peer.port),
@@ -239,13 +238,13 @@ class HttpExchange:
 
     def _post(self, request: h11.Request, target: str, body: bytes) -> None:
         site = self._site
-        path, xml = _path(target), recognise_xml(body)
+        path, xml = path_of(target), recognise_xml(body)
         if site.portal.owns(path) or (not xml and is_browser(self._headers) and site.login.serves(path)):
             self._start_page(request, target, body)
             return
         caller = self._caller()
         now = site.gateway.now()
-        cookies = _cookies(self._headers)
+        cookies = cookies_of(self._headers)
         if xml:
             document = parse_client_document_untrusted(body)
             answer = site.login.document(
@@ -264,7 +263,7 @@ class HttpExchange:
         site.gateway.after_batch()
 
     def _get(self, request: h11.Request, target: str) -> None:
-        path = _path(target)
+        path = path_of(target)
         if self._site.portal.owns(path) or (is_browser(self._headers) and self._site.login.serves(path)):
             self._start_page(request, target, b"")
             return
@@ -393,34 +392,7 @@ class HttpExchange:
             self._connection.finish()
 
     def _caller(self) -> Caller:
-        connection = self._connection
-        engine = connection.engine
-        host = agent = ""
-        for name, value in self._headers:
-            if name == b"host":
-                host = value.decode("ascii", "replace")
-            elif name == b"user-agent":
-                agent = intern(value.decode("latin-1"))  # sessions keep it, and few differ
-        return Caller(
-            peer=connection.peer,
-            local_port=connection.local_port,
-            host=host,
-            user_agent=agent,
-            tls_version=engine.version,
-            cipher=engine.cipher_name,
-            certificate=_client_certificate(connection) if self._site.login.wants_certificates else None,
-        )
-
-
-def _client_certificate(connection: Connection) -> ClientCertificate | None:
-    certificate = connection.engine.peer_certificate
-    if certificate is None:
-        return None
-    subject: dict[str, str] = {}
-    for attribute in certificate.subject:
-        name = attribute.rfc4514_attribute_name
-        subject.setdefault(name, str(attribute.value))
-    return ClientCertificate(subject, connection.engine.chain_error)
+        return caller_of(self._connection, self._headers, certificate=self._site.login.wants_certificates)
 
 
 def _context_cookie(answer: Ask) -> list[tuple[bytes, bytes]]:
@@ -428,27 +400,6 @@ def _context_cookie(answer: Ask) -> list[tuple[bytes, bytes]]:
     if not handle:
         return []
     return [(b"Set-Cookie", f"webvpncontext={handle}; path=/; secure; HttpOnly".encode())]
-
-
-def _cookies(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    cookies: dict[str, str] = {}
-    for name, value in headers:
-        if name == b"cookie":
-            for part in value.decode("latin-1").split(";"):
-                key, equals, text = part.strip().partition("=")
-                if equals:
-                    cookies.setdefault(key, text)
-    return cookies
-
-
-def _path(target: str) -> str:
-    """The path of a request target, in origin or absolute form, without query."""
-    if target.startswith("/"):
-        return target.partition("?")[0]
-    try:
-        return urlsplit(target).path or "/"
-    except ValueError:
-        return "/"
 
 
 def _header_text(text: str) -> bytes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -72,16 +72,6 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
-
-
-def is_browser(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a person's browser asks: VPN clients, even under a browser's name, do not ask for HTML.
-
-    The names in `headers` are in lower case.
-    """
-    agent = next((value for name, value in headers if name == b"user-agent"), b"")
-    accept = next((value for name, value in headers if name == b"accept"), b"")
-    return agent.startswith(b"Mozilla/") and b"text/html" in accept
 
 
 class Portal:
