@@ -1,0 +1,1 @@
+"""More than one headend: failover and load balancing. Pure: facts and instants in, decisions out."""
