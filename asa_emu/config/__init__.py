@@ -23,6 +23,7 @@ from asa_emu.config.facts import (
     UserRange,
 )
 from asa_emu.config.gateway import inside_gateway
+from asa_emu.config.load_balancing import LoadBalancing
 from asa_emu.config.logging import DeviceId, LogFilter, Logging, LogHost
 from asa_emu.config.model import (
     DEFAULT_CAPACITY,
@@ -50,6 +51,7 @@ __all__ = [
     "Hasher",
     "Interface",
     "Ipv6Pool",
+    "LoadBalancing",
     "LogFilter",
     "LogHost",
     "Logging",

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from asa_emu.config import load_balancing as lb
 from asa_emu.config import logging as lg
 from asa_emu.config import values as v
 from asa_emu.config.document import Block, Document, Key, Reference
 from asa_emu.config.facts import LEVELS
 from asa_emu.config.syntax import Node, Said, compile_patterns, head_of
+
+NO_CLUSTER_ADDRESS: Final = "the load-balancing cluster has no address"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +74,10 @@ class Command:
 def _refuse_port(document: Document, webvpn: Block) -> str:
     enabled = any(True for _ in webvpn.family("enable"))
     return "the port cannot be changed while WebVPN is enabled on an interface" if enabled else ""
+
+
+def _refuse_participation(_document: Document, block: Block) -> str:
+    return "" if ("cluster ip address",) in block.entries else NO_CLUSTER_ADDRESS
 
 
 C = Command
@@ -151,6 +158,7 @@ _GLOBAL: Final = (
     *(C(f"tunnel-group <NAME> {kind}-attributes", "Configure a connection profile", v.nothing,
         f"tunnel-group {kind}", ("NAME",), ("tunnel-group NAME",), f"config-tunnel-{kind}")
       for kind in ("general", "webvpn", "ipsec", "ppp")),
+    C("vpn load-balancing", "Configure VPN load balancing", v.nothing, opens="config-load-balancing"),
 )
 
 _INTERFACE: Final = (
@@ -305,6 +313,20 @@ _TUNNEL_WEBVPN: Final = (
     C("customization <TEXT:rest>", "Choose a customization object"),
 )
 
+_LOAD_BALANCING: Final = (
+    C("priority <PRIORITY:int 1-10>", "Set the priority; the highest directs", default="5"),
+    C("interface lbpublic <IFNAME>", "Name the interface that clients come in by", default="outside"),
+    C("interface lbprivate <IFNAME>", "Name the interface that members meet on", default="inside"),
+    C("nat <ADDRESS:ip4>", "Set the address that clients are sent to instead of its own"),
+    C("cluster ip address <ADDRESS:ip4>", "Set the address of the cluster"),
+    C("cluster port <PORT:port 1-65535>", "Set the UDP port of the cluster", default="9023"),
+    C("cluster key <SECRET>", "Set the key that members share", lb.key, texts=lb.key_texts),
+    C("cluster encryption", "Encrypt what members say", v.true),
+    C("redirect-fqdn {enable|disable}", "Send clients to names instead of addresses", v.flag,
+      default="disable"),
+    C("participate", "Take part", v.true, refusal=_refuse_participation),
+)
+
 _EMULATED_GLOBAL: Final = (
     C("username <NAME> totp <BASE32>", "Ask a user for a one-time code", v.totp, "totp", ("NAME",),
       ("username NAME",), texts=v.totp_texts),
@@ -364,6 +386,7 @@ MODES: Final[dict[str, Mode]] = {
         _mode("config-tunnel-webvpn", _TUNNEL_WEBVPN),
         _mode("config-tunnel-ipsec", ()),
         _mode("config-tunnel-ppp", ()),
+        _mode("config-load-balancing", _LOAD_BALANCING),
         _mode("config-aaa-server-group", ()),
         _mode("config-aaa-server-host", ()),
     )

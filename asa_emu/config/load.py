@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from asa_emu.config.document import Block, Document
 from asa_emu.config.edit import Place, execute, missing, modern, prefixes
 from asa_emu.config.facts import Account, Ace, ConfigError, Hasher, Report, masked
-from asa_emu.config.grammar import MODES
+from asa_emu.config.grammar import MODES, NO_CLUSTER_ADDRESS
 from asa_emu.config.logging import LogHost
 from asa_emu.config.syntax import CONTROL, Fault, Said, match
 from asa_emu.config.tree import Line, is_directive, read_tree
@@ -170,6 +170,11 @@ def _check(document: Document) -> None:
             if not document.declares((kind, name)):
                 remedy = _REMEDIES[kind].format(name=name)
                 raise ConfigError(document.source, entry.line, missing(kind, name), f"add: {remedy}")
+    balancing = document.top.child("vpn load-balancing") or Block()
+    participate = balancing.entries.get(("participate",))
+    if participate is not None and ("cluster ip address",) not in balancing.entries:
+        remedy = "add: cluster ip address ADDRESS"
+        raise ConfigError(document.source, participate.line, NO_CLUSTER_ADDRESS, remedy)
     _report_lenience(document)
 
 

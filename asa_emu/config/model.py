@@ -29,6 +29,7 @@ from asa_emu.config.facts import (
     UserRange,
 )
 from asa_emu.config.load import decode_config, load
+from asa_emu.config.load_balancing import LoadBalancing, read_load_balancing
 from asa_emu.config.logging import Logging, read_logging
 from asa_emu.config.render import render, render_startup
 from asa_emu.config.views import GroupOption, TunnelGroup, User, WebVpn
@@ -112,6 +113,12 @@ class Config:
     def logging(self) -> Logging:
         """The `logging` commands."""
         return self.remember("logging", lambda: read_logging(self.document.top))
+
+    @property
+    def load_balancing(self) -> LoadBalancing:
+        """The `vpn load-balancing` block."""
+        block = self.document.top.child("vpn load-balancing") or Block()
+        return self.remember("load-balancing", lambda: read_load_balancing(block))
 
     @property
     def enable_password(self) -> StoredPassword | None:

@@ -14,7 +14,9 @@ from asa_emu.config.facts import masked
 from asa_emu.config.grammar import MODES
 
 _DEFAULT_POLICY: Final[Key] = ("group-policy attributes", "DfltGrpPolicy")
-_SHOWS_DEFAULTS: Final = ("config", "config-webvpn", "config-tunnel-general", "config-tunnel-webvpn")
+_SHOWS_DEFAULTS: Final = (
+    "config", "config-webvpn", "config-tunnel-general", "config-tunnel-webvpn", "config-load-balancing"
+)  # fmt: skip
 
 
 def render(document: Document, *, defaults: bool = False) -> str:
