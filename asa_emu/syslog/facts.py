@@ -119,6 +119,15 @@ class TokenRefused(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(Fact):
+    """Something about the device itself, told by just these messages, in this order."""
+
+    numbers: tuple[int, ...]
+    words: dict[str, object]
+    """The fields of their texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoAddress(SessionEvent):
     """A CONNECT found no free address."""
 

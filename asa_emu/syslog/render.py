@@ -50,6 +50,7 @@ from asa_emu.syslog.facts import (
     LoginFact,
     LoginRejected,
     NoAddress,
+    Notice,
     TlsDown,
     TlsFact,
     TlsFailed,
@@ -125,6 +126,7 @@ class Renderer:
             NoAddress: self._no_address,
             ClientMessage: self._said,
             FrameRefused: self._frame_refused,
+            Notice: self._notice,
         }
 
     def lines(self, event: SessionEvent | Fact) -> Iterator[Line]:
@@ -289,6 +291,10 @@ class Renderer:
             yield 722016, fields
         else:
             yield 722015, {**fields, "kind": kind}
+
+    def _notice(self, fact: Notice) -> Iterator[Line]:
+        for number in fact.numbers:
+            yield number, fact.words
 
     # verdicts on logins
 

@@ -13,6 +13,7 @@ from asa_emu.syslog.facts import (
     FrameRefused,
     LoginBarred,
     NoAddress,
+    Notice,
     TlsFailed,
     TokenRefused,
     whose,
@@ -60,6 +61,25 @@ PATTERNS = {
     716039: WHO + r"Authentication: rejected, Session Type: WebVPN\.",
     716058: WHO + r"AnyConnect session lost connection\. Waiting to resume\.",
     716059: WHO + rf"AnyConnect session resumed connection from IP <{IP}>\.",
+    718005: rf"Fail to send to {IP}, port \d+",
+    718008: r"Socket bind failure \[\d+\]: [\w ]+",
+    718010: rf"Sent HELLO response to \[{IP}\]",
+    718012: rf"Sent HELLO request to \[{IP}\]",
+    718013: rf"Peer\[{IP}\] is not answering HELLO",
+    718014: rf"Master peer\[{IP}\] is not answering HELLO",
+    718015: rf"Received HELLO request from \[{IP}\]",
+    718029: rf"Sent OOS indicator to \[{IP}\]",
+    718030: rf"Received planned OOS from \[{IP}\]",
+    718039: rf"Process dead peer\[{IP}\]",
+    718044: rf"Deleted peer\[{IP}\]",
+    718045: rf"Created peer\[{IP}\]",
+    718056: rf"Deleted Master peer, IP {IP}",
+    718068: r"Start VPN Load Balancing in context \d+\.",
+    718069: r"Stop VPN Load Balancing in context \d+\.",
+    718072: r"Becoming control node of Load Balancing in context \d+\.",
+    718073: r"Becoming data node of Load Balancing in context \d+\.",
+    718084: rf"Public/cluster IP not on the same subnet: public {IP}, mask {IP}, cluster {IP}",
+    718085: r"Interface \S+ has no IP address defined\.",
     722003: rf"IP {IP} Error authenticating SVC connect request\.",
     722011: WHO + r"SVC Message: \d+/WARNING: .+\.",
     722012: WHO + r"SVC Message: \d+/NOTICE: .+\.",
@@ -139,6 +159,10 @@ def told() -> SyslogLab:
     lab.ssl(session, now=AT + 2)
     lab.db.end(session, EndReason.USER_REQUESTED, AT + 3)
     lab.hear(tls_down())
+    words: dict[str, object] = {"ip": HOME, "cluster": CAFE, "mask": "255.255.255.0", "interface": "outside"}
+    words |= {"port": 9023, "code": 98, "reason": "Address already in use"}
+    balancing = tuple(number for number in MESSAGES if number // 1000 == 718)
+    lab.hear(Notice(at=AT, numbers=balancing, words=words))
     lab.db.end(lab.login("hank", now=AT, clientless=True), EndReason.USER_REQUESTED, AT + 4)
     return lab
 
