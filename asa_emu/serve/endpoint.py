@@ -17,7 +17,7 @@ from OpenSSL import SSL
 from asa_emu.serve.asgi import READ_LIMIT
 from asa_emu.serve.connection import Connection
 from asa_emu.serve.gateway import Gateway
-from asa_emu.serve.https import HttpExchange, Site
+from asa_emu.serve.https import HttpExchange, Redirect, Site
 from asa_emu.serve.tunnels import CstpTunnel
 from asa_emu.session.model import Peer
 from asa_emu.syslog.facts import TlsDown, TlsFailed, TlsUp
@@ -35,12 +35,17 @@ _PLAIN_HTTP += b"This port speaks HTTPS. Use https://.\r\n"
 log = structlog.get_logger(__name__)
 
 
-def bind_tcp(host: str, port: int) -> socket.socket:
-    """A listening, non-blocking TCP socket; `::` takes IPv4 too. Raises `OSError` when it cannot be bound."""
+def bind_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening, non-blocking TCP socket; `::` takes IPv4 too. Raises `OSError` when it cannot be bound.
+
+    `shared` is for an address that a former holder, frozen perhaps, still listens on with the same option.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -66,8 +71,18 @@ def _local(sock: socket.socket) -> Peer:
 class HttpsEndpoint:
     """One listening socket of the VPN port; the dispatcher calls it as a handler."""
 
-    def __init__(self, gateway: Gateway, listener: socket.socket, context: SSL.Context, site: Site) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        listener: socket.socket,
+        context: SSL.Context,
+        site: Site,
+        *,
+        redirect: Redirect | None = None,
+    ) -> None:
         self.gateway = gateway
+        self.redirect = redirect
+        """On the address of a load-balancing cluster: where a client is to log in."""
         self.dispatcher = gateway.dispatcher
         self.limits = gateway.limits
         self.context = context

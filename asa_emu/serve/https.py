@@ -4,6 +4,7 @@
     POST of a web form, GET      -> the login in its legacy dress
     the portal's addresses       -> a page, and so are the login's own addresses when a browser asks
     CONNECT /CSCOSSLC/tunnel     -> the tunnel; the exchange hands its connection over
+    on the cluster's address     -> whatever begins a login is sent on to a member
     anything else                -> 404
 
 One exchange serves one connection, request after request. What it refuses it answers, and then the rest of
@@ -14,10 +15,10 @@ KiB (413), each within 30 s however slowly it trickles.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import h11
 import structlog
@@ -48,6 +49,9 @@ from asa_emu.wire.headers import parse_connect_request_untrusted
 if TYPE_CHECKING:
     from asa_emu.serve.connection import Connection
     from asa_emu.serve.gateway import Gateway
+
+Redirect: TypeAlias = Callable[[str], str | None]
+"""From the target of a request to the URL that it should have gone to; None to serve it here."""
 
 IDLE_LIMIT = 300.0  # seconds between two requests; a person types a password in between
 TUNNEL_PATHS = frozenset({"/CSCOSSLC/tunnel", "/CscoSslTunnel"})
@@ -183,7 +187,9 @@ class HttpExchange:
         self._body.clear()
         target = request.target.decode("ascii", "replace")
         try:
-            if request.method == b"CONNECT":
+            if self._sent_on(request, target, body):
+                pass
+            elif request.method == b"CONNECT":
                 self._connect(request, target)
             elif request.method == b"POST":
                 self._post(request, target, body)
@@ -235,6 +241,24 @@ class HttpExchange:
         connection.flush()
 
     # logging in
+
+    def _sent_on(self, request: h11.Request, target: str, body: bytes) -> bool:
+        """On the cluster's address, answer what begins a login with a member's; whether it did."""
+        redirect = self._connection.endpoint.redirect
+        if redirect is None:
+            return False
+        if request.method == b"POST":
+            if not recognise_xml(body) or parse_client_document_untrusted(body).kind != "init":
+                return False
+        elif request.method not in (b"GET", b"HEAD"):
+            return False
+        query = f"?{target.partition('?')[2]}" if "?" in target else ""
+        location = redirect(path_of(target) + query)
+        if location is None:
+            return False
+        self._respond(302, [*_COMMON, (b"Location", location.encode()), (b"Connection", b"close")], b"")
+        self._connection.finish()
+        return True
 
     def _post(self, request: h11.Request, target: str, body: bytes) -> None:
         site = self._site
