@@ -39,6 +39,7 @@ from asa_emu.session.events import (
     TunnelMoved,
     TunnelUp,
 )
+from asa_emu.session.mirror import MirrorTable
 from asa_emu.session.model import (
     Addresses,
     DownReason,
@@ -51,8 +52,7 @@ from asa_emu.session.model import (
 )
 from asa_emu.session.pool import AddressPools, PoolExhausted
 from asa_emu.session.selection import Logoff
-from asa_emu.session.table import SessionTable, digest_of
-from asa_emu.wire.agenda import Agenda
+from asa_emu.session.table import digest_of
 from asa_emu.wire.frames import DisconnectCode
 from asa_emu.wire.liveness import Action, Liveness, LivenessTimers
 
@@ -79,7 +79,7 @@ class Gone(Exception):
     """The session ended while the caller was still busy with it."""
 
 
-class SessionDb(SessionTable):
+class SessionDb(MirrorTable):
     """All sessions of one headend, and their life.
 
     `quirks` holds the ids of the Cisco bugs to show (CSCts66926, CSCtg33110); it may change at any time, and
@@ -96,13 +96,10 @@ class SessionDb(SessionTable):
         pools: AddressPools | None = None,
         on_link_down: Callable[[object, TunnelDown], None] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(AddressPools() if pools is None else pools, first_index)
         self.capacity = capacity
         self.quirks = set(quirks)
-        self.pools = AddressPools() if pools is None else pools
         self.on_link_down = on_link_down
-        self._next_index = first_index
-        self._agenda: Agenda[Session | Tunnel] = Agenda()
         self._subscribers: list[Callable[[SessionEvent], None]] = []
         self._untold: deque[tuple[SessionEvent, object | None]] = deque()
         self._telling = False
@@ -137,7 +134,7 @@ class SessionDb(SessionTable):
         if len(self._sessions) - len(victims) >= self.capacity:
             raise Refused(Refusal.CAPACITY, f"session limit of {self.capacity} reached")
         session = Session(
-            index=self._next_index,
+            index=self.next_index,
             token_digest=digest,
             username=username,
             tunnel_group=tunnel_group,
@@ -146,7 +143,7 @@ class SessionDb(SessionTable):
             facts=facts,
             login_at=now,
         )
-        self._next_index += 1
+        self.next_index += 1
         # The ASA tells the new session first and then the end of the old one.
         kind = session.parent.kind
         self._tell(SessionCreated, session, now, token_digest=digest, policy=policy, kind=kind, facts=facts)
@@ -312,6 +309,19 @@ class SessionDb(SessionTable):
             self._end(session, EndReason.ADMIN_RESET, now)
         self._deliver()
         return len(chosen)
+
+    def take_over(self, now: float) -> None:
+        """This unit becomes active: the tunnels that the other one carried are down.
+
+        Their sessions are inactive from now on, and have a fresh disconnected timeout to resume in. Those
+        that were inactive already go on waiting.
+        """
+        for session in self._sessions.values():
+            for tunnel in (session.dtls, session.ssl):
+                if tunnel is not None:
+                    self._lose(tunnel, DownReason.TAKEOVER, now)
+            self._agenda.touch(session)
+        self._deliver()
 
     def next_deadline(self) -> float:
         """When to call `on_deadline`; perhaps earlier than anything is due, never later. inf for never."""

@@ -58,6 +58,8 @@ class EndReason(Enum):
     ADMIN_RESET = "Administrator Reset"
     PORT_PREEMPTED = "Port Preempted"
     """Made room for a newer login of the same user."""
+    MOVED = "Moved to the other unit"
+    """Never told: this unit has stood by, and the session lives on in the other one."""
 
 
 @dataclass(frozen=True, slots=True)
