@@ -2,31 +2,45 @@
 
 An adapter is told its addresses by `configure`, gets packets by `deliver` and sends by the callable it was
 made with. The default, `UserAdapter`, lives in user space without any right: it answers pings to its
-addresses and sends probes of its own, `ping` and `udp`, whose replies it waits for. It outlives the tunnels
-beneath it; what it sends meanwhile queues in the client. A kernel TUN is the other adapter
-(`kernel_adapter.py`).
+addresses and sends probes of its own, `ping`, `udp` and `tcp`, whose replies it waits for. It outlives the
+tunnels beneath it; what it sends meanwhile queues in the client. A kernel TUN (`kernel_adapter.py`) and a
+program (`program_adapter.py`) are the other adapters.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
 
 from asa_emu.wire.errors import PacketError
-from asa_emu.wire.packet import UDP, echo_reply, echo_request, parse_echo_untrusted, parse_ip_untrusted
-from asa_emu.wire.segments import build_udp, parse_udp_untrusted
+from asa_emu.wire.packet import TCP, UDP, echo_reply, echo_request, parse_echo_untrusted, parse_ip_untrusted
+from asa_emu.wire.segments import (
+    ACK,
+    PSH,
+    RST,
+    SYN,
+    TcpSegment,
+    UdpDatagram,
+    build_tcp,
+    build_udp,
+    parse_tcp_untrusted,
+    parse_udp_untrusted,
+)
 
 PING_SIZE: Final = 56  # bytes of payload, as everybody's ping
 PING_INTERVAL_SECONDS: Final = 0.1
+TCP_RETRY_SECONDS: Final = 1.0  # RFC 6298 section 2.1
 FIRST_PROBE_PORT: Final = 49152  # RFC 6335: the ports for private use
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Answer = UdpDatagram | TcpSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,9 @@ class AdapterFailed(Exception):
 class Adapter(Protocol):
     """What the client needs of an adapter."""
 
-    async def configure(self, settings: AdapterSettings) -> None:
-        """Take addresses, MTU and routes; called again when a reconnect changed them. Raises
-        AdapterFailed.
+    async def configure(self, settings: AdapterSettings, *, restart: bool = False) -> None:
+        """Take addresses, MTU and routes; called again when a reconnect set them anew, `restart` for going
+        down and up in between. Raises AdapterFailed.
         """
 
     def deliver(self, packets: list[bytes]) -> None:
@@ -84,11 +98,11 @@ class UserAdapter:
         self._identifiers = itertools.count(1)
         self._ports = itertools.count(FIRST_PROBE_PORT)
         self._pings: dict[tuple[int, int], trio.Event] = {}
-        self._probes: dict[tuple[bytes, int, int], trio.MemorySendChannel[bytes]] = {}
+        self._probes: dict[tuple[int, bytes, int, int], trio.MemorySendChannel[Answer]] = {}
         self.unclaimed = 0
         """Packets that nobody here waited for."""
 
-    async def configure(self, settings: AdapterSettings) -> None:
+    async def configure(self, settings: AdapterSettings, *, restart: bool = False) -> None:
         """Take the addresses to answer for."""
         interfaces = (settings.ip4, settings.ip6)
         self._addresses = {found.version: found.ip.packed for found in interfaces if found is not None}
@@ -97,7 +111,7 @@ class UserAdapter:
         """Answer a ping, wake the probe that waits for a reply, count the rest."""
         for packet in packets:
             try:
-                if not (self._take_echo(packet) or self._take_udp(packet)):
+                if not (self._take_echo(packet) or self._take_answer(packet)):
                     self.unclaimed += 1
             except PacketError:
                 self.unclaimed += 1
@@ -133,17 +147,60 @@ class UserAdapter:
 
     async def udp(self, destination: str, port: int, payload: bytes, limit: float = 2.0) -> bytes | None:
         """Send one UDP datagram and wait for an answer; its payload, or None after `limit` seconds."""
-        target = ipaddress.ip_address(destination)
+        target = ipaddress.ip_address(destination).packed
+        with self._probe(UDP, target, port) as (source, our_port, answers), trio.move_on_after(limit):
+            self._send(build_udp(source, target, our_port, port, payload))
+            return (await answers.receive()).payload
+        return None
+
+    async def tcp(
+        self, destination: str, port: int, payload: bytes = b"", limit: float = 2.0
+    ) -> bytes | None:
+        """Connect, send `payload`, and wait for the first data that comes back; none is waited for without
+        a payload.
+
+        None when nobody answers within `limit` seconds. Raises ConnectionRefusedError.
+        """
+        target = ipaddress.ip_address(destination).packed
+        with self._probe(TCP, target, port) as (source, our_port, answers), trio.move_on_after(limit):
+            sequence, heard, flags, data = 1, 0, SYN, b""
+
+            def segment(flags: int, data: bytes = b"") -> TcpSegment:
+                ends = (source, target, our_port, port)
+                return TcpSegment(*ends, sequence, heard, flags, 65535, b"", data)
+
+            send = True
+            while True:
+                if send:
+                    self._send(build_tcp(segment(flags, data)))
+                send = True
+                with trio.move_on_after(TCP_RETRY_SECONDS):
+                    answer = await answers.receive()
+                    assert isinstance(answer, TcpSegment)
+                    send = bool(answer.flags & SYN)
+                    if answer.flags & RST:
+                        raise ConnectionRefusedError(f"{destination} port {port} refuses")
+                    if answer.flags & SYN and flags & SYN:
+                        sequence, heard = 2, answer.sequence + 1
+                        flags, data = ACK | PSH, payload
+                    if answer.payload or not payload:
+                        self._send(build_tcp(segment(RST)))
+                        return answer.payload
+        return None
+
+    @contextlib.contextmanager
+    def _probe(
+        self, protocol: int, target: bytes, port: int
+    ) -> Iterator[tuple[bytes, int, trio.MemoryReceiveChannel[Answer]]]:
+        """A source address and port for a probe, and what comes back to them."""
         our_port = FIRST_PROBE_PORT + (next(self._ports) - FIRST_PROBE_PORT) % 16384
-        answers, answer = trio.open_memory_channel[bytes](1)
-        self._probes[target.packed, port, our_port] = answers
-        self._send(build_udp(self._source_for(target), target.packed, our_port, port, payload))
+        answers, answer = trio.open_memory_channel[Answer](8)
+        key = (protocol, target, port, our_port)
+        self._probes[key] = answers
         try:
-            with trio.move_on_after(limit):
-                return await answer.receive()
-            return None
+            yield self._source_for(ipaddress.ip_address(target)), our_port, answer
         finally:
-            del self._probes[target.packed, port, our_port]
+            del self._probes[key]
 
     def _source_for(self, target: Address) -> bytes:
         source = self._addresses.get(target.version)
@@ -164,15 +221,20 @@ class UserAdapter:
         waiting.set()
         return True
 
-    def _take_udp(self, packet: bytes) -> bool:
-        if parse_ip_untrusted(packet).protocol != UDP:
+    def _take_answer(self, packet: bytes) -> bool:
+        protocol = parse_ip_untrusted(packet).protocol
+        answer: Answer
+        if protocol == UDP:
+            answer = parse_udp_untrusted(packet)
+        elif protocol == TCP:
+            answer = parse_tcp_untrusted(packet)
+        else:
             return False
-        datagram = parse_udp_untrusted(packet)
-        waiting = self._probes.get((datagram.source, datagram.source_port, datagram.destination_port))
-        if waiting is None:
+        key = (protocol, answer.source, answer.source_port, answer.destination_port)
+        if key not in self._probes:
             return False
         try:
-            waiting.send_nowait(datagram.payload)
+            self._probes[key].send_nowait(answer)
         except trio.WouldBlock:
             return False
         return True

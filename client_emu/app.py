@@ -1,46 +1,57 @@
-"""The command line: `client-emu connect URL ...` or `launch FILE`, a person's view or one JSON event a line.
+"""The command line: `client-emu connect URL`, `launch FILE`, `profile check FILE`, or vpncli's verbs.
 
-Arguments become `ClientOptions`, events become lines on stdout, and with `--json` lines on stdin become
-orders. Exit codes: 0 disconnected or detached, 1 failed or lost, 2 usage. Nothing is asked with `--json` or
-without a terminal.
+Flags become `ClientOptions`, what happens becomes lines on stdout: vpncli's, or with `--json` one event a
+line, and then lines on stdin become orders. Exit codes: 0 disconnected or detached, or the whole story as
+told; 1 failed or lost; 2 usage. Nothing is asked with `--json` or without a terminal.
 """
 
 from __future__ import annotations
 
 import getpass
-import json as json_module
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import trio
 from cyclopts import App, CycloptsError, Parameter
 
 from asa_emu.wire.compression import SUPPORTED, is_installed
 from client_emu.client import Client, ConnectFailed
-from client_emu.events import Error, Event, Failed, as_json, as_text
+from client_emu.console import Console, asker
+from client_emu.dial import Asker
+from client_emu.events import AdapterChanged, Connected, Dtls, Error, Event, Failed, as_json
+from client_emu.gateway import parse_gateway
+from client_emu.journal import Message
 from client_emu.launch import MAX_FILE, parse_launch_untrusted
 from client_emu.lifecycle import Phase
-from client_emu.login import Ask
 from client_emu.options import (
+    CLIENT_VERSION,
     MAX_MTU,
     MIN_MTU,
+    QUIRKS,
     ClientOptions,
+    Platform,
     parse_compression,
-    parse_gateway,
+    parse_interface,
     parse_pin,
+    parse_preference,
     parse_token,
 )
+from client_emu.orders import OrderRefused, carry_out, parse_order_untrusted
+from client_emu.profile import Profile, ProfileError, parse_profile_untrusted
+from client_emu.story import Act, StoryError, parse_story, play
 
-MAX_PASSWORD_FILE: Final = 64 * 1024  # bytes read in search of the first line
-MAX_COMMAND: Final = 64 * 1024  # bytes of one line on stdin
-
-Report = Callable[[Event], None]
+MAX_LINE: Final = 64 * 1024  # bytes of the password file's first line, and of one order
 
 app = App(name="client-emu", help="A headless VPN client that behaves as AnyConnect does.", version_flags=[])
+profiles = App(name="profile", help="AnyConnect profiles.")
+app.command(profiles)
 
 
 class UsageError(Exception):
@@ -51,113 +62,206 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except (CycloptsError, UsageError) as error:
+    except (CycloptsError, UsageError, ProfileError, StoryError, ValueError) as error:
         print(f"client-emu: {error}", file=sys.stderr)  # noqa: T201 - this is what a command line does
         return 2
     return code if isinstance(code, int) else 0
 
 
-Flag = Annotated[bool, Parameter(negative="")]
+_Flag = Annotated[bool, Parameter(negative="")]
+_List = Annotated[tuple[str, ...], Parameter(negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What every way to connect can be told."""
+
+    user: str | None = None
+    """The user's name."""
+    password_file: Path | None = None
+    """A file whose first line is the password."""
+    second_password: str | None = None
+    """The answer to a second factor."""
+    group: str | None = None
+    """The group to choose, by its label or its value."""
+    profile: Path | None = None
+    """An AnyConnect profile, XML: hosts by name, backup servers, preferences."""
+    preference: _List = ()
+    """NAME=VALUE: a preference of the user's, which counts where the profile leaves it to users."""
+    cert: Path | None = None
+    """A client certificate, PEM."""
+    key: Path | None = None
+    """Its private key, PEM; without it the key is in the certificate's file."""
+    ca: Path | None = None
+    """Trust servers whose certificate this authority signed, PEM; the default is what the system trusts."""
+    pin: str | None = None
+    """Trust the server with this key alone: pin-sha256:BASE64."""
+    cookie: str | None = None
+    """Resume a session instead of logging in: a token, webvpn=TOKEN, or a list of cookies."""
+    show_cookie: _Flag = False
+    """Show the session's cookie when connected."""
+    mtu: int | None = None
+    """The MTU to ask for, bytes."""
+    dpd: float | None = None
+    """Probe the headend after this many seconds of silence, whatever it says; 0 for never."""
+    no_dtls: _Flag = False
+    """Use TLS alone."""
+    no_ipv6: _Flag = False
+    """Ask for no IPv6 address."""
+    compression: str = "none"
+    """all, none, or a comma list of oc-lz4, lzs and deflate."""
+    platform: Platform = Platform.WINDOWS
+    """The system to behave as on: what suspend and resume mean differs."""
+    client_version: str = CLIENT_VERSION
+    """The version to behave as; before 2.3(111) resume always reconnects."""
+    quirk: _List = ()
+    """A known bug to have, instead of those of the platform: CSCso17627, CSCsr16670, CSCsm69213 or none."""
+    interface: _List = ()
+    """NAME[=ADDRESS][,mtu=N][,off]: a network interface, instead of `wired` and `wireless,off`."""
+    tun: str | None = None
+    """Make a kernel TUN device of this name, instead of an adapter in user space."""
+    script_tun: str | None = None
+    """Give the tunnel to this program, as openconnect's option of that name does."""
+
+    def read_profile(self) -> Profile | None:
+        """The profile. Raises ProfileError."""
+        return _read_profile(self.profile) if self.profile is not None else None
+
+    def options(self, host: str | None, profile: Profile | None) -> ClientOptions:
+        """What the flags ask for, at a host. Raises UsageError or ValueError."""
+        self._check()
+        given: dict[str, Any] = {
+            "user": self.user,
+            "password": _first_line(self.password_file) if self.password_file is not None else None,
+            "second_password": self.second_password,
+            "group": self.group,
+            "certificate": self.cert,
+            "key": self.key,
+            "ca": self.ca,
+            "pin": parse_pin(self.pin) if self.pin is not None else None,
+            "token": parse_token(self.cookie) if self.cookie is not None else None,
+            "show_cookie": self.show_cookie,
+            "mtu": self.mtu,
+            "dpd": self.dpd,
+            "dtls": not self.no_dtls,
+            "ipv6": not self.no_ipv6,
+            "compression": parse_compression(self.compression, tuple(filter(is_installed, SUPPORTED))),
+            "preferences": dict(map(parse_preference, self.preference)),
+            "platform": self.platform,
+            "version": self.client_version,
+            "quirks": frozenset(self.quirk) - {"none"} if self.quirk else None,
+            "interfaces": tuple(map(parse_interface, self.interface)),
+            "tun": self.tun,
+            "program": tuple(shlex.split(self.script_tun or "")),
+        }
+        if profile is not None:
+            return ClientOptions.from_profile(profile, host, **given)
+        if host is None:
+            raise ValueError("connect to which host?")
+        return ClientOptions(parse_gateway(host), **given)
+
+    def _check(self) -> None:
+        if self.pin is not None and self.ca is not None:
+            raise UsageError("--pin and --ca are two ways to trust a server: give one")
+        if self.key is not None and self.cert is None:
+            raise UsageError("--key needs --cert")
+        if self.tun is not None and self.script_tun is not None:
+            raise UsageError("--tun and --script-tun are two adapters: give one")
+        if self.mtu is not None and not MIN_MTU <= self.mtu <= MAX_MTU:
+            raise UsageError(f"--mtu is from {MIN_MTU} to {MAX_MTU} bytes")
+        if self.dpd is not None and not 0 <= self.dpd <= 86400:
+            raise UsageError("--dpd is from 0 to 86400 seconds")
+        for quirk in self.quirk:
+            if quirk not in (*QUIRKS, "none"):
+                raise UsageError(f"--quirk is one of {', '.join(QUIRKS)} and none")
 
 
 @app.command
 def connect(
-    url: str,
+    host: Annotated[str, Parameter(name="URL")],
     /,
     *,
-    user: str | None = None,
-    password_file: Path | None = None,
-    second_password: str | None = None,
-    group: str | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    ca: Path | None = None,
-    pin: str | None = None,
-    cookie: str | None = None,
-    show_cookie: Flag = False,
-    mtu: int | None = None,
-    dpd: float | None = None,
-    no_dtls: Flag = False,
-    no_ipv6: Flag = False,
-    compression: str = "none",
-    tun: str | None = None,
-    json: Flag = False,
+    flags: Flags = Flags(),
+    script: Path | None = None,
+    json: _Flag = False,
 ) -> int:
     """Log in, connect, and stay until the session ends or a signal comes.
 
     Parameters
     ----------
-    url
-        The headend: https://HOST[:PORT][/GROUP-URL].
-    user
-        The user's name.
-    password_file
-        A file whose first line is the password.
-    second_password
-        The answer to a second factor.
-    group
-        The group to choose, by its label or its value.
-    cert
-        A client certificate, PEM.
-    key
-        Its private key, PEM; without it the key is in the certificate's file.
-    ca
-        Trust servers whose certificate this authority signed, PEM; the default is what the system trusts.
-    pin
-        Trust the server with this key alone: pin-sha256:BASE64.
-    cookie
-        Resume a session instead of logging in: a token, webvpn=TOKEN, or a list of cookies.
-    show_cookie
-        Show the session's cookie when connected.
-    mtu
-        The MTU to ask for, bytes.
-    dpd
-        Probe the headend after this many seconds of silence, whatever it says; 0 for never.
-    no_dtls
-        Use TLS alone.
-    no_ipv6
-        Ask for no IPv6 address.
-    compression
-        all, none, or a comma list of oc-lz4, lzs and deflate.
-    tun
-        Make a kernel TUN device of this name, instead of an adapter in user space.
+    host
+        The headend: https://HOST[:PORT][/GROUP-URL], or the name of a host in the profile.
+    script
+        A story in TOML to play: timed acts and expectations. Its end is the end of the session.
     json
         Print one JSON event per line, and take orders as JSON lines on stdin.
     """
-    if pin is not None and ca is not None:
-        raise UsageError("--pin and --ca are two ways to trust a server: give one")
-    if key is not None and cert is None:
-        raise UsageError("--key needs --cert")
-    if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
-        raise UsageError(f"--mtu is from {MIN_MTU} to {MAX_MTU} bytes")
-    if dpd is not None and not 0 <= dpd <= 86400:
-        raise UsageError("--dpd is from 0 to 86400 seconds")
+    options = flags.options(host, flags.read_profile())
+    story = parse_story(_read_text(script)) if script is not None else ()
+    if json:
+        client = Client(options, on_event=_report_json)
+    else:
+        ask = asker(_Stdio()) if os.isatty(0) and os.isatty(1) else None
+        client = Client(options, on_event=_report_text, on_message=_report_message, ask=ask)
+    return trio.run(_run, client, story, _report_json if json else _report_text, json)
+
+
+@app.default
+def interactive(*, flags: Flags = Flags()) -> int:
+    """Take vpncli's commands from the terminal, or from a pipe."""
+    profile = flags.read_profile()
+    start = flags.options(None, profile) if profile is not None and profile.hosts else None
+    if start is None:
+        start = replace(flags.options("localhost", None), profile=profile)
+
+    def make(host: str | None, ask: Asker, on_message: Callable[[Message], None]) -> Client:
+        options = replace(flags.options(host, profile), ask_all=True)
+        return Client(options, on_message=on_message, ask=ask)
+
+    console = Console(_Stdio(), start, make)
+    wanted = profile is not None and start.preference("AutoConnectOnStart") == "true"
     try:
-        options = ClientOptions(
-            gateway=parse_gateway(url),
-            user=user,
-            password=_first_line(password_file) if password_file is not None else None,
-            second_password=second_password,
-            group=group,
-            certificate=cert,
-            key=key,
-            ca=ca,
-            pin=parse_pin(pin) if pin is not None else None,
-            token=parse_token(cookie) if cookie is not None else None,
-            show_cookie=show_cookie,
-            mtu=mtu,
-            dpd=dpd,
-            dtls=not no_dtls,
-            ipv6=not no_ipv6,
-            compression=parse_compression(compression, tuple(filter(is_installed, SUPPORTED))),
-            tun=tun,
-        )
-        report = _report_json if json else _report_text
-        ask = _ask_terminal if not json and os.isatty(0) and os.isatty(1) else None
-        client = Client(options, on_event=report, ask=ask)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return trio.run(_run, client, report, json)
+        trio.run(partial(console.run, flags.client_version, connect=wanted))
+    except KeyboardInterrupt:
+        return 1
+    return 0
+
+
+@profiles.command
+def check(file: Path, /) -> int:
+    """Read a profile and say what is in it; exit code 2 when it cannot be used.
+
+    Parameters
+    ----------
+    file
+        The profile, XML.
+    """
+    profile = _read_profile(file)
+    _print_line(f"{file}: {len(profile.hosts)} hosts, {len(profile.preferences)} preferences")
+    for host in profile.hosts:
+        backups = f", backed up by {' '.join(each.url for each in host.backups)}" if host.backups else ""
+        _print_line(f"  host {host.name}: {host.gateway.url}{backups}")
+    for name, said in profile.preferences.items():
+        users = " (user controllable)" if said.user_controllable else ""
+        _print_line(f"  {name} {said.value}{users}")
+    for report in profile.reports:
+        _print_line(report)
+    return 0
+
+
+def _read_profile(path: Path) -> Profile:
+    try:
+        return parse_profile_untrusted(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 @app.command
@@ -165,14 +269,8 @@ def launch(
     file: Path,
     /,
     *,
-    show_cookie: Flag = False,
-    mtu: int | None = None,
-    dpd: float | None = None,
-    no_dtls: Flag = False,
-    no_ipv6: Flag = False,
-    compression: str = "none",
-    tun: str | None = None,
-    json: Flag = False,
+    flags: Flags = Flags(),
+    json: _Flag = False,
 ) -> int:
     """Connect with the session of a web portal, and stay until it ends or a signal comes.
 
@@ -180,20 +278,6 @@ def launch(
     ----------
     file
         What "Start AnyConnect" in the portal has saved.
-    show_cookie
-        Show the session's cookie when connected.
-    mtu
-        The MTU to ask for, bytes.
-    dpd
-        Probe the headend after this many seconds of silence, whatever it says; 0 for never.
-    no_dtls
-        Use TLS alone.
-    no_ipv6
-        Ask for no IPv6 address.
-    compression
-        all, none, or a comma list of oc-lz4, lzs and deflate.
-    tun
-        Make a kernel TUN device of this name, instead of an adapter in user space.
     json
         Print one JSON event per line, and take orders as JSON lines on stdin.
     """
@@ -202,36 +286,57 @@ def launch(
             session = parse_launch_untrusted(stream.read(MAX_FILE + 1))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: {error}") from error
-    return connect(
-        session.gateway.url,
-        pin=session.pin,
-        cookie=session.token,
-        show_cookie=show_cookie,
-        mtu=mtu,
-        dpd=dpd,
-        no_dtls=no_dtls,
-        no_ipv6=no_ipv6,
-        compression=compression,
-        tun=tun,
-        json=json,
-    )
+    given = replace(flags, pin=session.pin, cookie=session.token, ca=None)
+    return connect(session.gateway.url, flags=given, json=json)
 
 
 def _first_line(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            line = file.readline(MAX_PASSWORD_FILE)
+            line = file.readline(MAX_LINE)
         return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--password-file: {error}") from error
+
+
+class _Stdio:
+    """The terminal that the process has, or the pipe in its place."""
+
+    def write(self, text: str) -> None:
+        _print_line(text)
+
+    async def read(self, prompt: str, *, secret: bool = False) -> str | None:
+        read = getpass.getpass if secret and os.isatty(0) else input
+        try:
+            return await trio.to_thread.run_sync(read, prompt, abandon_on_cancel=True)
+        except EOFError:
+            return None
 
 
 def _report_json(event: Event) -> None:
     _print_line(as_json(event))
 
 
+def _report_message(message: Message) -> None:
+    _print_line(message.line)
+
+
 def _report_text(event: Event) -> None:
-    _print_line(as_text(event))
+    """What vpncli has no line for."""
+    match event:
+        case Connected():
+            addresses = " and ".join(address for address in (event.ip4, event.ip6) if address)
+            text = f"address {addresses}, MTU {event.mtu}, routes {' '.join(event.routes)}"
+            text += f", cookie {event.cookie}" if event.cookie else ""
+        case Dtls():
+            text = f"data goes over DTLS ({event.cipher})" if event.up else "data goes over TLS"
+        case AdapterChanged():
+            text = f"adapter {event.change}, MTU {event.mtu}"
+        case Error():
+            text = event.reason
+        case _:
+            return
+    _print_line(f"  >> note: {text}")
 
 
 def _print_line(line: str) -> None:
@@ -241,22 +346,22 @@ def _print_line(line: str) -> None:
         pass  # nobody reads any more; the connection goes on until it is told to end
 
 
-async def _ask_terminal(question: Ask) -> str | None:
-    if question.message:
-        _print_line(question.message)
-    read = getpass.getpass if question.secret else input
-    prompt = question.prompt if question.prompt.endswith(":") else f"{question.prompt}:"
-    try:
-        return await trio.to_thread.run_sync(read, f"{prompt} ", abandon_on_cancel=True)
-    except EOFError:
-        return None
+Report = Callable[[Event], None]
 
 
-async def _run(client: Client, report: Report, take_orders: bool) -> int:
-    code = 1
+async def _run(client: Client, story: tuple[Act, ...], report: Report, take_orders: bool) -> int:
+    code, problem = 1, None
+
+    async def tell() -> None:
+        nonlocal problem
+        problem = await play(story, client)
+        nursery.cancel_scope.cancel()
+
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, signals, client, report, nursery.cancel_scope)
+            if story:
+                nursery.start_soon(tell)
             try:
                 async with client:
                     if take_orders:
@@ -264,8 +369,12 @@ async def _run(client: Client, report: Report, take_orders: bool) -> int:
                     code = (await client.wait_ended()).exit_code
             except ConnectFailed:
                 code = 1
+            if story:
+                await trio.sleep_forever()  # it may expect the end
             nursery.cancel_scope.cancel()
-    return code
+    if problem is not None:
+        print(f"client-emu: {problem}", file=sys.stderr)  # noqa: T201
+    return code if not story else 1 if problem else 0
 
 
 async def _watch_signals(
@@ -292,27 +401,10 @@ async def _take_orders(client: Client, report: Report) -> None:
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             if line.strip():
-                await _obey(line, client, report)
-        if len(buffer) > MAX_COMMAND:
+                try:
+                    await carry_out(client, parse_order_untrusted(line))
+                except OrderRefused as error:
+                    report(Error(str(error)))
+        if len(buffer) > MAX_LINE:
             report(Error("a command longer than 64 KiB"))
             return
-
-
-async def _obey(line: bytes, client: Client, report: Report) -> None:
-    try:
-        order = json_module.loads(line)
-        verb = order["do"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        report(Error('a command is a line such as {"do": "disconnect"}'))
-        return
-    match verb:
-        case "disconnect":
-            await client.disconnect()
-        case "detach":
-            await client.detach()
-        case "reconnect":
-            client.reconnect()
-        case _:
-            report(
-                Error(f"there is no command {str(verb)[:64]!r}; there are disconnect, detach and reconnect")
-            )

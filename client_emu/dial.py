@@ -1,10 +1,11 @@
 """Reaching the headend: TCP, TLS, trust, the login conversation, and CONNECT.
 
-A `Dialer` turns options into an open tunnel. `log_in` carries the steps of a `Login` over HTTPS;
-`open_tunnel` sends CONNECT with the token, on the connection that the login left open when it still stands.
-The first connection resolves the name, all later ones go to the address it found (S139). h11 frames every
-HTTP byte; heads and bodies are bounded and each exchange has a limit in run time that trickling does not
-extend.
+A `Dialer` turns options into an open tunnel. `reach` asks a server for its first answer, which is one packet
+of the establishing phase (S81); `log_in` goes on with the conversation; `open_tunnel` sends CONNECT with the
+token, on the connection that the login left open when it still stands. A name is resolved once for each
+server that is reached and each one that it redirects to; later connections go to the address that answered
+(S139). h11 frames every HTTP byte; heads and bodies are bounded, and each step has a limit in run time that
+trickling does not extend.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
+import math
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,25 +31,37 @@ from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
-from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response
-from client_emu.network import Network
-from client_emu.options import MAX_MTU, ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response, Step
+from client_emu.network import Interface, Network, NetworkDown
+from client_emu.options import MAX_MTU, ClientOptions
 from client_emu.trust import ServerNotTrusted, check_server
 
 CONNECT_PATH: Final = "/CSCOSSLC/tunnel"
 MAX_HEAD: Final = 64 * 1024  # bytes of status line and headers; 65,535 is openconnect's limit for one line
 MAX_INFORMATIONAL: Final = 8  # 1xx answers before the real one
-EXCHANGE_SECONDS: Final = 30.0  # connecting, or one request and its answer
+PACKET_SECONDS: Final = 30.0  # DPD of the establishing phase, S36's default; the user's --dpd overrides it
+RECONNECT_SECONDS: Final = 10.0  # one attempt to resume; three of them leave an interface within 30 s
 # the dialect 0x0100 is for those who ask for it
 DEFAULT_DTLS_CIPHERS: Final = tuple(n for n in DTLS_NAMES if n.startswith(("PSK-", "OC-")))
-DEFAULT_LINK_MTU: Final = 1500
 DTLS_WORST_OVERHEAD: Final = 82 + 8  # record and UDP; what openconnect subtracts for X-CSTP-MTU
 
 Asker = Callable[[Ask], Awaitable[str | None]]
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a name, as the system finds them. Raises OSError."""
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 
 class DialFailed(Exception):
     """The headend could not be reached, or did not answer as one; trying again may help."""
+
+
+class Silent(DialFailed):
+    """Nothing came back in time."""
 
 
 class LoginFailed(Exception):
@@ -63,6 +77,7 @@ class OpenTunnel:
     """What CONNECT gave: the stream, what was granted, what was asked, and the first bytes of the tunnel."""
 
     stream: TlsStream
+    interface: Interface
     answer: ConnectAnswer
     ip4: ipaddress.IPv4Interface | None
     ip6: ipaddress.IPv6Interface | None
@@ -73,59 +88,87 @@ class OpenTunnel:
 class Dialer:
     """The way to one headend. One caller at a time."""
 
-    def __init__(self, options: ClientOptions, network: Network) -> None:
+    def __init__(self, options: ClientOptions, network: Network, resolver: Resolver = resolve) -> None:
         self._options = options
         self._network = network
+        self._resolver = resolver
         self._context = _context(options)
-        self._gateway = options.gateway
-        self._address: str | None = None
+        self._packet_seconds = options.dpd or PACKET_SECONDS
+        self.gateway = options.gateway
+        """The headend after all redirects."""
+        self._addresses: list[str] = []
+        self._answering: str | None = None
+        self._connection: _Connection | None = None
+        self._login = Login(options, options.gateway)
+        self._step: Step | None = None
+        self.banner = ""
+        """What the login's end said."""
         self.package_base: str | None = None
         """The directory of the headend's client software, when a login has named it."""
-        self._connection: _Connection | None = None
+        self._deadline = math.inf
 
-    @property
-    def gateway(self) -> Gateway:
-        """The headend after all redirects."""
-        return self._gateway
+    async def reach(self, server: int) -> None:
+        """Get the first answer of a server: 0 is the primary, then come the backups.
+
+        Raises Silent when there is none within a DPD interval, another DialFailed when there will be none,
+        ServerNotTrusted.
+        """
+        gateway = (self._options.gateway, *self._options.backups)[server]
+        await self.aclose()
+        self._go_to(gateway)
+        self._login = Login(self._options, gateway)
+        self._limit(self._packet_seconds)
+        step = self._login.begin()
+        assert isinstance(step, Request)
+        self._step = self._login.on_response(await self._exchange(step))
 
     async def log_in(self, ask: Asker | None) -> str:
-        """Hold the conversation; the token. Raises DialFailed, LoginFailed or ServerNotTrusted."""
-        login = Login(self._options)
-        step = login.begin()
+        """Hold the rest of the conversation; the token. Raises DialFailed, LoginFailed, ServerNotTrusted."""
         while True:
-            match step:
+            match self._step:
                 case Request():
-                    await trio.sleep(step.delay)
-                    step = login.on_response(await self._exchange(step))
+                    await trio.sleep(self._step.delay)
+                    self._limit(float(self._options.preference("AuthenticationTimeout")))
+                    self._step = self._login.on_response(await self._exchange(self._step))
                 case Ask():
-                    answer = await ask(step) if ask is not None else None
+                    answer = await ask(self._step) if ask is not None else None
                     if answer is None:
-                        raise LoginFailed(step.refusal)
-                    step = login.on_answer(answer)
+                        raise LoginFailed(self._step.refusal)
+                    self._step = self._login.on_answer(answer)
                 case LoggedIn():
-                    self.package_base = step.package_base
-                    return step.token
+                    self.banner, self.package_base = self._step.banner, self._step.package_base
+                    return self._step.token
                 case LoginRefused():
-                    raise LoginFailed(step.reason)
+                    raise LoginFailed(self._step.reason)
+                case None:
+                    raise RuntimeError("nobody was reached")
 
     async def open_tunnel(self, token: str, previous: ConnectAnswer | None) -> OpenTunnel:
         """CONNECT with the token; `previous` is what the session had before.
 
         Raises TokenRefused, DialFailed or ServerNotTrusted; ProtocolError when the answer makes no sense.
         """
-        if self._connection is not None:
-            with contextlib.suppress(DialFailed):
-                return await self._connect(self._connection, token, previous)
-        return await self._connect(await self._open(self._gateway), token, previous)
+        self._limit(self._packet_seconds if previous is None else RECONNECT_SECONDS)
+        try:
+            if self._connection is not None and self._network.carries(self._connection.interface):
+                with contextlib.suppress(DialFailed):
+                    return await self._connect(self._connection, token, previous)
+            opened = await self._connect(await self._open(self.gateway), token, previous)
+        except DialFailed:
+            self._network.in_use.failures += 1
+            raise
+        opened.interface.failures = 0
+        return opened
 
     async def fetch(self, path: str, token: str, max_body: int = MAX_BODY) -> bytes:
         """GET a file with the token, at most `max_body` bytes of it.
 
         Raises TokenRefused, DialFailed or ServerNotTrusted.
         """
-        headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
+        self._limit(self._packet_seconds)
+        headers = [("Host", self.gateway.authority), ("User-Agent", self._options.user_agent)]
         headers += [("Cookie", f"webvpn={token}"), ("Accept", "*/*"), ("Content-Length", "0")]
-        request = Request(self._gateway, "GET", path, tuple(headers), b"", max_body=max_body)
+        request = Request(self.gateway, "GET", path, tuple(headers), b"", max_body=max_body)
         response = await self._exchange(request)
         if response.status in (401, 403):
             raise TokenRefused(f"the headend refused {path}: {response.status}")
@@ -139,12 +182,18 @@ class Dialer:
             await self._connection.stream.aclose()
             self._connection = None
 
+    def _limit(self, seconds: float) -> None:
+        self._deadline = trio.current_time() + seconds
+
+    def _go_to(self, gateway: Gateway) -> None:
+        if gateway.authority != self.gateway.authority:
+            self._addresses, self._answering = [], None
+        self.gateway = gateway
+
     async def _exchange(self, request: Request) -> Response:
-        if request.fresh or request.gateway.authority != self._gateway.authority:
+        if request.fresh or request.gateway.authority != self.gateway.authority:
             await self.aclose()
-        if request.gateway.authority != self._gateway.authority:
-            self._address = None
-        self._gateway = request.gateway
+        self._go_to(request.gateway)
         reused = self._connection is not None
         try:
             return await self._request(request)
@@ -158,55 +207,90 @@ class Dialer:
     async def _request(self, request: Request) -> Response:
         connection = self._connection or await self._open(request.gateway)
         self._connection = connection
-        response, reusable = await connection.exchange(request)
+        async with _limited("waiting for the headend's answer", self._deadline):
+            response, reusable = await connection.exchange(request)
         if not reusable:
             await self.aclose()
         return response
 
     async def _open(self, gateway: Gateway) -> _Connection:
-        if not self._network.up:
-            raise DialFailed("the network is down")
-        async with _limited("connecting"):
-            stream = await TlsStream.open(
-                self._address or gateway.host,
-                gateway.port,
-                self._context,
-                server_name=gateway.host,
-                source_address=self._network.source_address,
-            )
+        async with _limited("connecting", self._deadline):
+            interface = self._network.choose()
+            await self._network.carrier(interface)
+            stream = await self._open_stream(gateway, interface)
         try:
             check_server(stream.engine, gateway.host, self._options.pin)
         except ServerNotTrusted:
             await stream.aclose()
             raise
-        self._address = stream.socket.getpeername()[0]
-        return _Connection(stream)
+        self._answering = stream.socket.getpeername()[0]
+        return _Connection(stream, interface)
+
+    async def _open_stream(self, gateway: Gateway, interface: Interface) -> TlsStream:
+        candidates = [self._answering] if self._answering else await self._candidates(gateway, interface)
+        while True:
+            address = candidates.pop(0)
+            try:
+                return await TlsStream.open(
+                    address,
+                    gateway.port,
+                    self._context,
+                    server_name=gateway.host,
+                    source_address=interface.address,
+                )
+            except OSError:
+                if not candidates:
+                    raise
+            except trio.Cancelled:
+                if address in self._addresses:  # another packet tries the others first
+                    self._addresses.remove(address)
+                    self._addresses.append(address)
+                raise
+
+    async def _candidates(self, gateway: Gateway, interface: Interface) -> list[str]:
+        """The addresses to try, of the families that the profile wants and the interface has."""
+        if not self._addresses:
+            numeric = _version(gateway.host) != 0
+            found = [gateway.host] if numeric else await self._resolver(gateway.host, gateway.port)
+            order = [int(family[-1]) for family in self._options.preference("IPProtocolSupport").split(",")]
+            wanted = [address for address in found if _version(address) in order]
+            self._addresses = sorted(wanted, key=lambda address: order.index(_version(address)))
+        usable = [
+            address
+            for address in self._addresses
+            if interface.address is None or _version(address) == _version(interface.address)
+        ]
+        if not usable:
+            raise DialFailed(f"{gateway.host} has no address that this client may use")
+        return usable
 
     async def _connect(
         self, connection: _Connection, token: str, previous: ConnectAnswer | None
     ) -> OpenTunnel:
         self._connection = None
         try:
-            request = self._connect_request(connection.stream, token, previous)
-            headers, first_bytes = await connection.connect(request)
+            request = self._connect_request(connection, token, previous)
+            async with _limited("waiting for the answer to CONNECT", self._deadline):
+                headers, first_bytes = await connection.connect(request)
             answer = parse_connect_answer_untrusted(headers)
             _check_encodings(request, answer)
             ip4, ip6 = _addresses(answer)
         except BaseException:
             await connection.stream.aclose()
             raise
-        return OpenTunnel(connection.stream, answer, ip4, ip6, request.master_secret or b"", first_bytes)
+        secret = request.master_secret or b""
+        return OpenTunnel(connection.stream, connection.interface, answer, ip4, ip6, secret, first_bytes)
 
     def _connect_request(
-        self, stream: TlsStream, token: str, previous: ConnectAnswer | None
+        self, connection: _Connection, token: str, previous: ConnectAnswer | None
     ) -> ConnectRequest:
-        options = self._options
-        base_mtu = _path_mtu(stream.socket)
-        header = 40 if stream.socket.family == socket.AF_INET6 else 20
+        options, sock = self._options, connection.stream.socket
+        base_mtu = _path_mtu(sock, connection.interface.mtu)
+        header = 40 if sock.family == socket.AF_INET6 else 20
         dtls = options.dtls
         return ConnectRequest(
             token=token,
-            host=self._gateway.authority,
+            host=self.gateway.authority,
             user_agent=options.user_agent,
             hostname=options.hostname,
             accept_encoding=options.compression,
@@ -227,26 +311,26 @@ class Dialer:
 class _Connection:
     """HTTP/1.1 over one TLS connection, until CONNECT ends HTTP on it."""
 
-    def __init__(self, stream: TlsStream) -> None:
+    def __init__(self, stream: TlsStream, interface: Interface) -> None:
         self.stream = stream
+        self.interface = interface
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def exchange(self, request: Request) -> tuple[Response, bool]:
         """One request and its answer, and whether another may follow on this connection."""
-        async with _limited("waiting for the headend's answer"):
-            head = h11.Request(method=request.method, target=request.path, headers=list(request.headers))
-            await self._send(head, h11.Data(data=request.body), h11.EndOfMessage())
-            answer = await self._head()
-            body = bytearray()
-            # the body of an error is of no use, and some headends neither give its length nor close
-            while answer.status_code == 200:
-                event = await self._next()
-                if isinstance(event, h11.EndOfMessage):
-                    break
-                if isinstance(event, h11.Data):
-                    body += event.data
-                if len(body) > request.max_body:
-                    raise DialFailed("the headend's answer is too long")
+        head = h11.Request(method=request.method, target=request.path, headers=list(request.headers))
+        await self._send(head, h11.Data(data=request.body), h11.EndOfMessage())
+        answer = await self._head()
+        body = bytearray()
+        # the body of an error is of no use, and some headends neither give its length nor close
+        while answer.status_code == 200:
+            event = await self._next()
+            if isinstance(event, h11.EndOfMessage):
+                break
+            if isinstance(event, h11.Data):
+                body += event.data
+            if len(body) > request.max_body:
+                raise DialFailed("the headend's answer is too long")
         reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         if reusable:
             self._http.start_next_cycle()
@@ -254,10 +338,9 @@ class _Connection:
 
     async def connect(self, request: ConnectRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """CONNECT; the headers of the answer as they came and what followed them."""
-        async with _limited("waiting for the answer to CONNECT"):
-            head = h11.Request(method="CONNECT", target=CONNECT_PATH, headers=request.render())
-            await self._send(head, h11.EndOfMessage())
-            answer = await self._head()
+        head = h11.Request(method="CONNECT", target=CONNECT_PATH, headers=request.render())
+        await self._send(head, h11.EndOfMessage())
+        answer = await self._head()
         response = _response(answer, b"")
         if answer.status_code == 200:
             return list(answer.headers.raw_items()), self._http.trailing_data[0]
@@ -291,16 +374,19 @@ class _Connection:
 
 
 @contextlib.asynccontextmanager
-async def _limited(doing: str) -> AsyncIterator[None]:
-    """Every foreign error of an exchange becomes DialFailed; so does taking too long."""
+async def _limited(doing: str, deadline: float) -> AsyncIterator[None]:
+    """Every foreign error becomes DialFailed; taking until the deadline, in run time, Silent."""
+    seconds = deadline - trio.current_time()
     try:
-        with trio.fail_after(EXCHANGE_SECONDS):
+        with trio.fail_at(deadline):
             yield
     except trio.TooSlowError:
-        raise DialFailed(f"{doing} took more than {EXCHANGE_SECONDS:g} s") from None
+        raise Silent(f"{doing} took more than {max(seconds, 0):.3g} s") from None
+    except NetworkDown as error:
+        raise DialFailed(str(error)) from None
     except h11.RemoteProtocolError as error:
         raise DialFailed(f"the headend does not speak HTTP: {_printable(str(error))}") from error
-    except (OSError, TlsBroken) as error:
+    except (OSError, UnicodeError, TlsBroken) as error:
         raise DialFailed(f"{doing}: {_printable(str(error))}") from error
 
 
@@ -360,11 +446,19 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "." for character in text[:300])
 
 
-def _path_mtu(sock: trio.socket.SocketType) -> int:
-    """The kernel's idea of the path MTU, at most that of Ethernet (a loopback would say 65,536)."""
+def _version(host: str) -> int:
+    """4 or 6, or 0 for what is no address."""
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return 0
+
+
+def _path_mtu(sock: trio.socket.SocketType, interface_mtu: int) -> int:
+    """The kernel's idea of the path MTU, at most that of the interface (a loopback would say 65,536)."""
     ip6 = sock.family == socket.AF_INET6
     level, option = (socket.IPPROTO_IPV6, 24) if ip6 else (socket.IPPROTO_IP, 14)  # IPV6_MTU, IP_MTU of Linux
     try:
-        return max(1280, min(sock.getsockopt(level, option), DEFAULT_LINK_MTU))
+        return min(sock.getsockopt(level, option), interface_mtu)
     except OSError:
-        return DEFAULT_LINK_MTU
+        return interface_mtu

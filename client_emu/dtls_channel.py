@@ -32,9 +32,7 @@ from asa_emu.wire.errors import CompressionError, DtlsError
 from asa_emu.wire.frames import PacketType
 from asa_emu.wire.headers import DtlsAnswer
 from asa_emu.wire.liveness import Action, Liveness
-from asa_emu.wire.timeline import Timeline
-from client_emu.network import Network
-from client_emu.tunnel import Deliver, Traffic, Tunnel, timers
+from client_emu.tunnel import Surroundings, Traffic, Tunnel
 
 EXPORTER_LABEL: Final = b"EXPORTER-openconnect-psk"
 HANDSHAKE_SECONDS: Final = 12.0  # openconnect's limit, run time
@@ -43,28 +41,18 @@ HANDSHAKE_SECONDS: Final = 12.0  # openconnect's limit, run time
 class DtlsChannel:
     """The DTLS tunnel of a session, one association long."""
 
-    def __init__(
-        self,
-        tunnel: Tunnel,
-        granted: DtlsAnswer,
-        network: Network,
-        timeline: Timeline,
-        deliver: Deliver,
-        traffic: Traffic,
-        forced_dpd: float | None,
-    ) -> None:
+    def __init__(self, tunnel: Tunnel, granted: DtlsAnswer, around: Surroundings, traffic: Traffic) -> None:
         """Raises DtlsError for a suite that we do not speak, OSError when there is no socket to be had."""
         self._association = DtlsClient(
             _secret(tunnel, granted), now=trio.current_time(), rng=secrets.token_bytes
         )
-        self._network = network
-        self._timeline = timeline
-        self._deliver = deliver
+        self._around = around
+        self._interface = tunnel.interface
         self._traffic = traffic
         self._mtu = granted.mtu or tunnel.answer.mtu
         self._codec = make_codec(granted.content_encoding) if granted.content_encoding else None
-        self._liveness = Liveness(timers(granted.dpd, granted.keepalive, forced_dpd), self._now())
-        self._socket, self._peer = _open_socket(tunnel, granted.port, network.source_address)
+        self._liveness = Liveness(around.timers(granted.dpd, granted.keepalive), around.now())
+        self._socket, self._peer = _open_socket(tunnel, granted.port)
         self._scope = trio.CancelScope()
         self._reason: str | None = None
         self._established = trio.Event()
@@ -94,7 +82,7 @@ class DtlsChannel:
                     if not self._association.established:
                         self._end(self._association.failure or "the DTLS handshake was not answered")
                     await trio.lowlevel.checkpoint_if_cancelled()
-                    self._liveness.restart(self._now())
+                    self._liveness.restart(self._around.now())
                     on_up()
                     nursery.start_soon(self._pace)
             return self._reason
@@ -119,8 +107,9 @@ class DtlsChannel:
         """Stop; the peer is told as far as the network carries it."""
         self._scope.cancel()
 
-    def _now(self) -> float:
-        return self._timeline.now(trio.current_time())
+    @property
+    def _carried(self) -> bool:
+        return self._around.network.carries_udp(self._interface)
 
     def _end(self, reason: str) -> None:
         if self._reason is None:
@@ -133,18 +122,21 @@ class DtlsChannel:
         except DtlsError as error:
             self._end(str(error))
             return False
-        if self._network.carries_udp:
+        if self._carried:
             self._socket.send([record], self._peer)
-        self._liveness.last_sent_at = self._now()
+        self._liveness.last_sent_at = self._around.now()
         return True
+
+    def _control(self, kind: int, payload: bytes = b"") -> None:
+        self._traffic.control_out += self._send(kind, payload)
 
     def _flush(self) -> None:
         datagrams = self._association.datagrams_to_send()
-        if datagrams and self._network.carries_udp:
+        if datagrams and self._carried:
             self._socket.send(datagrams, self._peer)
 
     def _say_goodbye(self) -> None:
-        if self._association.established and not self._association.closed and self._network.carries_udp:
+        if self._association.established and not self._association.closed and self._carried:
             self._socket.send([self._association.close()], self._peer)
 
     async def _read(self) -> None:
@@ -153,7 +145,7 @@ class DtlsChannel:
             now = trio.current_time()
             payloads: list[bytes] = []
             for address, datagrams in self._socket.drain():
-                if self._network.carries_udp and address[:2] == self._peer[:2]:
+                if self._carried and address[:2] == self._peer[:2]:
                     for datagram in datagrams:
                         payloads += self._association.receive(datagram, now)
             self._flush()
@@ -167,11 +159,12 @@ class DtlsChannel:
     def _receive(self, payloads: list[bytes]) -> None:
         if not payloads:
             return
-        self._liveness.last_received_at = self._now()
+        self._liveness.last_received_at = self._around.now()
         packets: list[bytes] = []
         for payload in payloads:
             if not payload:
                 continue
+            self._traffic.control_in += payload[0] not in (PacketType.DATA, PacketType.COMPRESSED)
             match payload[0]:
                 case PacketType.DATA:
                     packets.append(payload[1:])
@@ -182,13 +175,13 @@ class DtlsChannel:
                         continue  # each datagram stands alone, the next may be whole
                 case PacketType.DPD_REQUEST:
                     # the whole payload: the peer may be measuring the path with it
-                    self._send(PacketType.DPD_RESPONSE, payload[1:])
+                    self._control(PacketType.DPD_RESPONSE, payload[1:])
                 case _:
                     pass
         if packets:
             self._traffic.packets_in += len(packets)
             self._traffic.bytes_in += sum(map(len, packets))
-            self._deliver(packets)
+            self._around.deliver(packets)
 
     async def _pace_handshake(self) -> None:
         while not (self._association.established or self._association.closed):
@@ -205,13 +198,14 @@ class DtlsChannel:
     async def _pace(self) -> None:
         while True:
             deadline = self._liveness.next_deadline()
-            await trio.sleep_until(self._timeline.run_at(deadline))
-            for action in self._liveness.on_deadline(max(self._now(), deadline)):
+            await trio.sleep_until(self._around.timeline.run_at(deadline))
+            await self._around.network.awake()
+            for action in self._liveness.on_deadline(max(self._around.now(), deadline)):
                 match action:
                     case Action.SEND_DPD:
-                        self._send(PacketType.DPD_REQUEST)
+                        self._control(PacketType.DPD_REQUEST)
                     case Action.SEND_KEEPALIVE:
-                        self._send(PacketType.KEEPALIVE)
+                        self._control(PacketType.KEEPALIVE)
                     case Action.DEAD:
                         return self._end("the headend does not answer over UDP")
                     case Action.REKEY:
@@ -232,12 +226,12 @@ def _secret(tunnel: Tunnel, granted: DtlsAnswer) -> Psk | Resumption:
     return Resumption(granted.session_id, tunnel.master_secret, choice.suite, choice.version)
 
 
-def _open_socket(tunnel: Tunnel, port: int, source_address: str | None) -> tuple[UdpSocket, Address]:
+def _open_socket(tunnel: Tunnel, port: int) -> tuple[UdpSocket, Address]:
     """A UDP socket beside the tunnel's TCP: the same source address, the same headend, its DTLS port."""
-    peer = tunnel.stream.socket.getpeername()
+    peer, ours = tunnel.stream.socket.getpeername(), tunnel.stream.socket.getsockname()
     sock = socket.socket(tunnel.stream.socket.family, socket.SOCK_DGRAM)
     try:
-        sock.bind((source_address or tunnel.stream.socket.getsockname()[0], 0))
+        sock.bind((ours[0], 0))
     except OSError:
         sock.close()
         raise

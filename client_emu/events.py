@@ -2,15 +2,16 @@
 read.
 
 The client emits these values in the order in which things happened; nobody answers them. `as_json` gives the
-one-line form that outside tools rely on, `as_text` the form for people. No event carries a password, and the
-token appears only where the user asked for it with `--show-cookie`.
+one-line form that outside tools rely on; what a person reads is made in `journal`. No event carries a
+password, and the token appears only where the user asked for it with `--show-cookie`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,17 @@ class Reconnected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterChanged(Event):
+    """A reconnect touched the adapter: it went `down`, came `up` with this MTU, or its `routes` were set
+    anew.
+    """
+
+    name: ClassVar[str] = "adapter"
+    change: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected(Event):
     """A session that stood has ended: by the user, by the headend, or because it could not be resumed."""
 
@@ -85,6 +97,13 @@ class Error(Event):
     reason: str
 
 
+EVENTS: Final[Mapping[str, frozenset[str]]] = {
+    kind.name: frozenset(item.name for item in fields(kind))
+    for kind in (Connected, Dtls, Reconnecting, Reconnected, AdapterChanged, Disconnected, Failed, Error)
+}
+"""The names of all events, each with the names of its facts."""
+
+
 def as_json(event: Event) -> str:
     """One line of JSON without its newline. A cookie that is not shown is left out, other empty values
     are null.
@@ -93,28 +112,3 @@ def as_json(event: Event) -> str:
     if facts.get("cookie", "") is None:
         del facts["cookie"]
     return json.dumps({"event": event.name, **facts})
-
-
-def as_text(event: Event) -> str:
-    """A line for a person at a terminal."""
-    match event:
-        case Connected():
-            addresses = " and ".join(address for address in (event.ip4, event.ip6) if address)
-            text = f"Connected as {addresses}, MTU {event.mtu}, routes {' '.join(event.routes)}"
-            if event.banner:
-                text = f"{event.banner.rstrip()}\n{text}"
-            return f"{text}\nCookie: {event.cookie}" if event.cookie else text
-        case Dtls(up=True):
-            return f"DTLS is up ({event.cipher})"
-        case Dtls():
-            return "DTLS is down, data goes over TLS"
-        case Reconnecting():
-            return f"Reconnecting ({event.level} level) ..."
-        case Reconnected():
-            return f"Reconnected as {event.ip4 or 'before'}"
-        case Disconnected():
-            return f"Disconnected: {event.reason}"
-        case Failed() | Error():
-            return f"{event.name.capitalize()}: {event.reason}"
-        case _:
-            return event.name

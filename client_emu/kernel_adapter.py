@@ -28,11 +28,13 @@ class KernelAdapter:
         self._send = send
         self._tun: Tun | None = None
 
-    async def configure(self, settings: AdapterSettings) -> None:
+    async def configure(self, settings: AdapterSettings, *, restart: bool = False) -> None:
         """Open the device if need be; give it addresses, MTU and routes."""
         headend = [ipaddress.ip_network(settings.headend)] if settings.headend is not None else []
         excluded = [network for network in settings.excluded if network != LOCAL_NETWORK]
         try:
+            if restart:
+                await self.aclose()
             if self._tun is None:
                 self._tun = Tun.open(self._name)
             await self._tun.configure(
@@ -54,12 +56,12 @@ class KernelAdapter:
 
     async def run(self) -> None:
         """Send what the kernel routes into the tunnel."""
-        while self._tun is not None:
+        while (tun := self._tun) is not None:
             try:
-                await self._tun.wait_readable()
+                await tun.wait_readable()
             except trio.ClosedResourceError:
-                return
-            for packet in self._tun.drain():
+                continue  # closed for good, or opened anew
+            for packet in tun.drain():
                 self._send(packet)
 
     async def aclose(self) -> None:

@@ -1,14 +1,23 @@
-"""The life of one VPN connection as a machine: which losses are mended, for how long, and what ends it.
+"""The life of one VPN connection as a machine: how a headend is reached, which losses are mended, for how
+long, and what ends it.
 
 Facts flow in as method calls with the instant they became known; every method returns the actions for the
-shell, in order. The machine owns no socket, no clock and no secret. It knows three levels that fail apart
-from each other: DTLS (lost: data goes over TLS, DTLS is tried again), the TLS tunnel (lost: a new TLS
-connection with the token, first at tunnel level, after 30 s at session level), and the session itself (gone:
-the headend refused the token, gave another address, ended it, or the disconnected timeout ran out).
+shell, in order. The machine owns no socket, no clock and no secret.
 
-Call `on_deadline` once `next_deadline` has come. An `Attempt` is answered by exactly one of `resumed`,
-`attempt_failed` and `session_gone`, unless the machine has ended meanwhile; a `StartDtls` by `dtls_up` and
-later `dtls_lost`, or by `dtls_lost` alone.
+    CONNECTING     Reach a server, log in, CONNECT. A packet that nobody answers is sent four times, then the
+                   next backup server is reached; never after the login has begun, for the password would go
+                   out again.
+    CONNECTED      DTLS lost: data goes over TLS, DTLS is tried again. TLS lost: RECONNECTING; a DTLS tunnel
+                   that still works carries the data meanwhile.
+    RECONNECTING   Attempts with the token, first at tunnel level, after 30 s at session level, until the
+                   disconnected timeout.
+    ENDED          for good: the headend refused the token, gave another address, ended the session, or
+                   time is up.
+
+A suspended machine does nothing until `resume`. Call `on_deadline` once `next_deadline` has come. `Reach` is
+answered by `answered` or `unanswered`, `LOG_IN` by `logged_in` or `refused`, `ATTEMPT` by exactly one of
+`opened`, `attempt_failed` and `session_gone` unless a `DROP_ATTEMPT` takes it back; `START_DTLS` by `dtls_up`
+and later `dtls_lost`, or by `dtls_lost` alone.
 """
 
 from __future__ import annotations
@@ -21,21 +30,17 @@ from typing import Final
 
 from client_emu.events import Disconnected, Dtls, Event, Failed, Reconnected, Reconnecting
 
-TUNNEL_LEVEL_SECONDS: Final = 30.0  # S116: "about 30 seconds" before the session level
-DEFAULT_DISCONNECTED_TIMEOUT: Final = (
-    1800.0  # S59 has no number for "no idle timeout and no max-connect time"
-)
-DTLS_RETRY_INTERVAL: Final = 60.0  # not documented for AnyConnect; openconnect's attempt period
-ATTEMPT_PAUSES: Final = (
-    0.0,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-    10.0,
-)  # seconds before each attempt, the last for all later ones
+ESTABLISHING_PACKETS: Final = 4  # S81: one and three retries
+IKEV2_DPD_PACKETS: Final = 7  # S84: one and six retries, whoever speaks IKEv2; TLS and DTLS do not use it
+TUNNEL_LEVEL_SECONDS: Final = 30.0  # S114, S116: "about 30 seconds" before the session level
+DEFAULT_DISCONNECTED_TIMEOUT: Final = 1800.0  # S49
+DTLS_RETRY_SECONDS: Final = 60.0  # not documented for AnyConnect; openconnect's attempt period
+DTLS_WORTHWHILE_SECONDS: Final = 1.0  # a channel that lived shorter is not tried again at once
+# seconds before each attempt, the last for all later ones; our choice, Cisco documents none
+ATTEMPT_PAUSES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+GAVE_UP: Final = "the session could not be resumed before its disconnected timeout"
+
 Interface4 = ipaddress.IPv4Interface
 Interface6 = ipaddress.IPv6Interface
 
@@ -56,6 +61,26 @@ class Phase(enum.Enum):
     ENDED = enum.auto()
 
 
+class Rebuild(enum.Enum):
+    """What a new tunnel means for the adapter: nothing, its routes, or off and on again (S113-S120)."""
+
+    NOTHING = enum.auto()
+    ROUTES = enum.auto()
+    ADAPTER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How this client behaves, out of its profile, platform and version."""
+
+    servers: int = 1
+    """The primary server and its backups."""
+    auto_reconnect: bool = True
+    notices_resume: bool = True
+    reconnects_after_resume: bool = False
+    """S76: DisconnectOnSuspend is the default."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the headend granted in its answer to CONNECT; timeouts in seconds, None for none."""
@@ -65,6 +90,7 @@ class Terms:
     mtu: int
     idle_timeout: float | None = None
     session_timeout: float | None = None
+    session_timeout_left: float | None = None
     disconnected_timeout: float | None = None
     dtls_offered: bool = False
 
@@ -76,27 +102,36 @@ class Terms:
         known = [timeout for timeout in (self.idle_timeout, self.session_timeout) if timeout]
         return min(known, default=DEFAULT_DISCONNECTED_TIMEOUT)
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Open a new TLS connection and CONNECT with the token."""
-
-    level: Level
+    @property
+    def addresses(self) -> tuple[object, object]:
+        """The inside addresses without their masks."""
+        return self.ip4 and self.ip4.ip, self.ip6 and self.ip6.ip
 
 
 @dataclass(frozen=True, slots=True)
-class DropTunnel:
+class Reach:
+    """One packet of S81: connect to this server (0 is the primary) and send the first request."""
+
+    server: int
+
+
+class Do(enum.Enum):
+    """Actions that need no more words."""
+
+    LOG_IN = enum.auto()
+    """Go on with the login at the server that answered."""
+    ATTEMPT = enum.auto()
+    """Open a TLS connection and CONNECT with the token."""
+    DROP_ATTEMPT = enum.auto()
+    """Give the attempt under way up; nothing is told about it afterwards."""
+    ANNOUNCE = enum.auto()
+    """The session stands for the first time: tell the world what it is."""
+    DROP_TUNNEL = enum.auto()
     """Close the TLS tunnel without a word: the session is to be resumed (a DISCONNECT would end it)."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartDtls:
+    START_DTLS = enum.auto()
     """Begin a DTLS handshake with the keys of the present TLS tunnel."""
-
-
-@dataclass(frozen=True, slots=True)
-class DropDtls:
-    """Close the DTLS channel; its keys belong to a tunnel that is gone."""
+    DROP_DTLS = enum.auto()
+    """Close the DTLS channel, or give its handshake up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,157 +149,288 @@ class End:
     exit_code: int
 
 
-Action = Attempt | DropTunnel | StartDtls | DropDtls | Emit | End
+Action = Reach | Do | Emit | End
+Actions = tuple[Action, ...]
 
 
 class Lifecycle:
-    """One connection from its first tunnel to its end."""
+    """One connection from its first packet to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
         self.phase = Phase.CONNECTING
-        self.level = Level.TUNNEL
+        self.level = Level.SESSION
         self.terms: Terms | None = None
         self.end: End | None = None
+        self.suspended_at: float | None = None
+        self._server = 0
+        self._packets = 0
+        self._session_ends_at = math.inf
         self._lost_at = math.inf
         self._attempts = 0
         self._attempt_at = math.inf
+        self._attempt_open = False
         self._dtls_is_up = False
+        self._dtls_up_at = -math.inf
         self._dtls_at = math.inf
 
     @property
     def give_up_at(self) -> float:
-        """When a lost session is no longer tried (S58); infinite while nothing is lost."""
-        return self._lost_at + self.terms.reconnect_limit if self.terms is not None else math.inf
+        """When a lost session is no longer tried: its disconnected timeout (S58), or its end (S48)."""
+        limit = self.terms.reconnect_limit if self.terms is not None else math.inf
+        return min(self._lost_at + limit, self._session_ends_at)
 
-    def connected(self, terms: Terms, now: float) -> tuple[Action, ...]:
-        """The first tunnel stands; the shell has told the world."""
-        self.phase = Phase.CONNECTED
-        self.terms = terms
-        return self._start_dtls()
+    # Establishing
 
-    def tunnel_lost(self, now: float) -> tuple[Action, ...]:
-        """TLS ended without a DISCONNECT, its peer fell silent, or its rekey is due: resume with
-        the token.
-        """
-        if self.phase is not Phase.CONNECTED:
+    def begin(self, now: float, *, has_token: bool = False) -> Actions:
+        """Start; with a token there is no login, and no server but the one that gave it."""
+        self._packets = 1
+        return self._attempt() if has_token else (Reach(self._server),)
+
+    def answered(self, now: float) -> Actions:
+        """The server answered the first request."""
+        return (Do.LOG_IN,) if self.phase is Phase.CONNECTING else ()
+
+    def unanswered(self, reason: str, now: float, *, silent: bool) -> Actions:
+        """It did not: it was `silent` for a DPD interval, or cannot be talked to at all."""
+        if self.phase is not Phase.CONNECTING:
             return ()
-        self.phase = Phase.RECONNECTING
-        self.level = Level.TUNNEL
-        self._lost_at = now
-        self._attempts = 0
-        self._attempt_at = now
-        return (DropTunnel(), *self._drop_dtls(), Emit(Reconnecting(self.level)), *self.on_deadline(now))
+        if silent and self._packets < ESTABLISHING_PACKETS:
+            self._packets += 1
+            return (Reach(self._server),)
+        if self._server + 1 < self.rules.servers:
+            self._server += 1
+            self._packets = 1
+            return (Reach(self._server),)
+        return self._end(Failed(reason), 1)
 
-    def reconnect(self, now: float) -> tuple[Action, ...]:
-        """The user, or another network, asks for a new tunnel: at once, also between two attempts."""
-        if self.phase is Phase.CONNECTED:
-            return self.tunnel_lost(now)
-        if self.phase is Phase.RECONNECTING and self._attempt_at != math.inf:
-            self._attempts = 0
-            self._attempt_at = now
-            return self.on_deadline(now)
-        return ()
+    def logged_in(self, now: float) -> Actions:
+        """There is a token."""
+        self._packets = 1
+        return self._attempt() if self.phase is Phase.CONNECTING else ()
 
-    def attempt_failed(self, now: float) -> tuple[Action, ...]:
-        """No tunnel came of it, and the session may still be there."""
-        if self.phase is not Phase.RECONNECTING:
-            return ()
-        self._attempt_at = now + ATTEMPT_PAUSES[min(self._attempts, len(ATTEMPT_PAUSES) - 1)]
-        return self.on_deadline(now)
+    def refused(self, reason: str, now: float) -> Actions:
+        """There will be none."""
+        return self._end(Failed(reason), 1) if self.phase is Phase.CONNECTING else ()
 
-    def resumed(self, terms: Terms, now: float) -> tuple[Action, ...]:
+    # Attempts
+
+    def rebuild_for(self, terms: Terms) -> Rebuild:
+        """What the adapter has to take before a tunnel with these terms is used."""
+        if self.terms is None:
+            return Rebuild.ADAPTER
+        if terms.addresses != self.terms.addresses:
+            return Rebuild.NOTHING  # the session will be refused
+        if (terms.ip4, terms.ip6, terms.mtu) != (self.terms.ip4, self.terms.ip6, self.terms.mtu):
+            return Rebuild.ADAPTER
+        return Rebuild.ROUTES if self.level is Level.SESSION else Rebuild.NOTHING
+
+    def opened(self, terms: Terms, now: float) -> Actions:
         """The headend took the token. Another address means another session, which is refused."""
-        if self.phase is not Phase.RECONNECTING:
+        if not self._attempt_open:
             return ()
-        assert self.terms is not None
-        if (terms.ip4, terms.ip6) != (self.terms.ip4, self.terms.ip6):
-            return self._end(Disconnected(_changed_address(self.terms, terms)), 1)
+        before, rebuild = self.terms, self.rebuild_for(terms)
+        self._attempt_open = False
+        if before is not None and terms.addresses != before.addresses:
+            return self._end(Disconnected(_changed_address(before, terms)), 1)
+        if rebuild is Rebuild.ADAPTER:
+            self.level = Level.SESSION  # S119, S120
         self.phase = Phase.CONNECTED
         self.terms = terms
         self._lost_at = self._attempt_at = math.inf
+        left = terms.session_timeout_left
+        if left is None and before is None:
+            left = terms.session_timeout
+        if left is not None:
+            self._session_ends_at = now + left
         ip4 = str(terms.ip4.ip) if terms.ip4 is not None else None
-        return (Emit(Reconnected(self.level, ip4)), *self._start_dtls())
+        told = Do.ANNOUNCE if before is None else Emit(Reconnected(self.level, ip4))
+        return (*self._drop_dtls(), told, *self._start_dtls())
 
-    def session_gone(self, reason: str, now: float) -> tuple[Action, ...]:
+    def attempt_failed(self, reason: str, now: float, *, silent: bool = False) -> Actions:
+        """No tunnel came of it, and the session may still be there."""
+        if not self._attempt_open:
+            return ()
+        self._attempt_open = False
+        if self.phase is Phase.CONNECTING:
+            if silent and self._packets < ESTABLISHING_PACKETS:
+                self._packets += 1
+                return self._attempt()
+            return self._end(Failed(reason), 1)
+        self._attempt_at = now + ATTEMPT_PAUSES[min(self._attempts, len(ATTEMPT_PAUSES) - 1)]
+        return self.on_deadline(now)
+
+    def session_gone(self, reason: str, now: float) -> Actions:
         """The headend refused the token: no retry (S50, S51)."""
-        return self._end(Disconnected(reason), 1)
+        event = Failed(reason) if self.phase is Phase.CONNECTING else Disconnected(reason)
+        return self._end(event, 1)
 
-    def told_to_end(self, reason: str, now: float) -> tuple[Action, ...]:
+    # Losses
+
+    def tunnel_lost(self, now: float) -> Actions:
+        """TLS ended without a DISCONNECT, or its peer fell silent. DTLS may still work (S55)."""
+        return self._lose(now, dtls_too=False)
+
+    def network_lost(self, now: float) -> Actions:
+        """The interface under everything is gone, or not what it was (S133): at once, whatever goes on."""
+        if self.phase is Phase.CONNECTED:
+            return self._lose(now, dtls_too=True)
+        return (*self._drop_dtls(), *self._try_now(now))
+
+    def network_found(self, now: float) -> Actions:
+        """An interface was plugged in: no reason to wait any longer (S122)."""
+        return () if self._attempt_open else self._try_now(now)
+
+    def renew(self, now: float) -> Actions:
+        """The tunnel is to be replaced: its rekey is due, or the user wants it; at once, also between two
+        attempts.
+        """
+        if self.phase is Phase.CONNECTED:
+            return self._lose(now, dtls_too=False, planned=True)
+        return self.network_found(now)
+
+    def told_to_end(self, reason: str, now: float) -> Actions:
         """The headend sent DISCONNECT or TERMINATE; a client that is told so abandons the session."""
         return self._end(Disconnected(reason), 0)
 
-    def peer_broke_protocol(self, reason: str, now: float) -> tuple[Action, ...]:
+    def peer_broke_protocol(self, reason: str, now: float) -> Actions:
         """What arrived cannot be a headend's; a new connection would bring the same."""
         return self._end(Failed(reason), 1)
 
-    def leave(self, reason: str, now: float) -> tuple[Action, ...]:
+    def leave(self, reason: str, now: float) -> Actions:
         """The user disconnects or detaches."""
         return self._end(Disconnected(reason), 0)
 
-    def dtls_up(self, cipher: str, now: float) -> tuple[Action, ...]:
+    # Suspend and resume
+
+    def suspend(self, now: float) -> Actions:
+        """The machine goes to sleep. Nothing is torn down (S70), nothing goes on."""
+        if self.phase not in (Phase.CONNECTED, Phase.RECONNECTING) or self.suspended_at is not None:
+            return ()
+        self.suspended_at = now
+        return self._take_back_attempt(now)
+
+    def resume(self, now: float) -> Actions:
+        """It wakes up. What that means is a matter of platform, version and profile (S75-S79, S129)."""
+        slept_at, self.suspended_at = self.suspended_at, None
+        if slept_at is None or self.phase is Phase.ENDED:
+            return ()
+        if not self.rules.notices_resume:
+            return self.on_deadline(now)
+        if not self.rules.reconnects_after_resume:
+            return self._end(Disconnected("the system was suspended"), 0)
+        self.phase = Phase.RECONNECTING
+        self.level = Level.SESSION
+        self._lost_at = min(self._lost_at, slept_at)
+        if self.give_up_at <= now:
+            return self.on_deadline(now)
+        return (Do.DROP_TUNNEL, *self._drop_dtls(), Emit(Reconnecting(self.level)), *self._try_now(now))
+
+    # DTLS
+
+    def dtls_up(self, cipher: str, now: float) -> Actions:
         """The DTLS handshake is done: data moves to it."""
         if self.phase is not Phase.CONNECTED:
             return ()
         self._dtls_is_up = True
+        self._dtls_at = math.inf
+        self._dtls_up_at = now
         return (Emit(Dtls(up=True, cipher=cipher)),)
 
-    def dtls_lost(self, now: float) -> tuple[Action, ...]:
+    def dtls_lost(self, now: float) -> Actions:
         """A handshake failed, or a channel that was up died; the tunnel does not mind (S115)."""
+        was_up, self._dtls_is_up = self._dtls_is_up, False
+        lost = (Emit(Dtls(up=False, cipher=None)),) if was_up else ()
         if self.phase is not Phase.CONNECTED:
-            return ()
-        if self._dtls_is_up:
-            self._dtls_is_up = False
-            self._dtls_at = math.inf
-            return (Emit(Dtls(up=False, cipher=None)), StartDtls())
-        self._dtls_at = now + DTLS_RETRY_INTERVAL
-        return ()
+            return lost if self.phase is Phase.RECONNECTING else ()
+        if was_up and now - self._dtls_up_at >= DTLS_WORTHWHILE_SECONDS:
+            return (*lost, *self._start_dtls())
+        self._dtls_at = now + DTLS_RETRY_SECONDS
+        return lost
+
+    # Time
 
     def next_deadline(self) -> float:
         """When `on_deadline` has something to do."""
+        if self.suspended_at is not None:
+            return math.inf
         if self.phase is Phase.CONNECTED:
             return self._dtls_at
         if self.phase is Phase.RECONNECTING:
-            session_level_at = (
-                self._lost_at + TUNNEL_LEVEL_SECONDS if self.level is Level.TUNNEL else math.inf
-            )
-            return min(self._attempt_at, session_level_at, self.give_up_at)
+            return min(self._attempt_at, self._session_level_at, self.give_up_at)
         return math.inf
 
-    def on_deadline(self, now: float) -> tuple[Action, ...]:
+    def on_deadline(self, now: float) -> Actions:
         """Do what is due; nothing when called early."""
+        if self.suspended_at is not None:
+            return ()
         if self.phase is Phase.CONNECTED and self._dtls_at <= now:
             return self._start_dtls()
         if self.phase is not Phase.RECONNECTING:
             return ()
         if self.give_up_at <= now:
-            return self._end(
-                Disconnected("the session could not be resumed before its disconnected timeout"), 1
-            )
+            return self._end(Disconnected(GAVE_UP), 1)
         actions: list[Action] = []
-        if self.level is Level.TUNNEL and self._lost_at + TUNNEL_LEVEL_SECONDS <= now:
+        if self._session_level_at <= now:
             self.level = Level.SESSION
             actions.append(Emit(Reconnecting(self.level)))
         if self._attempt_at <= now:
-            self._attempt_at = math.inf
-            self._attempts += 1
-            actions.append(Attempt(self.level))
+            actions += self._attempt()
         return tuple(actions)
 
-    def _start_dtls(self) -> tuple[Action, ...]:
-        self._dtls_at = math.inf
-        return (StartDtls(),) if self.terms is not None and self.terms.dtls_offered else ()
+    @property
+    def _session_level_at(self) -> float:
+        return self._lost_at + TUNNEL_LEVEL_SECONDS if self.level is Level.TUNNEL else math.inf
 
-    def _drop_dtls(self) -> tuple[Action, ...]:
+    def _lose(self, now: float, *, dtls_too: bool, planned: bool = False) -> Actions:
+        if self.phase is not Phase.CONNECTED:
+            return ()
+        if not (self.rules.auto_reconnect or planned):
+            return self._end(Disconnected("the connection was lost, and AutoReconnect is off"), 1)
+        self.phase = Phase.RECONNECTING
+        self.level = Level.TUNNEL
+        self._lost_at = now
+        self._dtls_at = math.inf
+        dropped = (Do.DROP_TUNNEL, *(self._drop_dtls() if dtls_too or not self._dtls_is_up else ()))
+        return (*dropped, Emit(Reconnecting(self.level)), *self._try_now(now))
+
+    def _try_now(self, now: float) -> Actions:
+        if self.phase is not Phase.RECONNECTING or self.suspended_at is not None:
+            return ()
+        taken_back = self._take_back_attempt(now)
+        self._attempts = 0
+        self._attempt_at = now
+        return (*taken_back, *self.on_deadline(now))
+
+    def _take_back_attempt(self, now: float) -> Actions:
+        if not self._attempt_open:
+            return ()
+        self._attempt_open = False
+        self._attempt_at = now
+        return (Do.DROP_ATTEMPT,)
+
+    def _attempt(self) -> Actions:
+        self._attempt_at = math.inf
+        self._attempt_open = True
+        self._attempts += 1
+        return (Do.ATTEMPT,)
+
+    def _start_dtls(self) -> Actions:
+        self._dtls_at = math.inf
+        return (Do.START_DTLS,) if self.terms is not None and self.terms.dtls_offered else ()
+
+    def _drop_dtls(self) -> Actions:
         self._dtls_at = math.inf
         if not self._dtls_is_up:
-            return (DropDtls(),)
+            return (Do.DROP_DTLS,)
         self._dtls_is_up = False
-        return (DropDtls(), Emit(Dtls(up=False, cipher=None)))
+        return (Do.DROP_DTLS, Emit(Dtls(up=False, cipher=None)))
 
-    def _end(self, event: Disconnected | Failed, exit_code: int) -> tuple[Action, ...]:
+    def _end(self, event: Disconnected | Failed, exit_code: int) -> Actions:
         if self.phase is Phase.ENDED:
             return ()
         self.phase = Phase.ENDED
+        self._attempt_open = False
         self.end = End(event, exit_code)
         return (self.end,)
 

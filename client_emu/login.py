@@ -31,7 +31,8 @@ from asa_emu.wire.auth_xml import (
     recognise_xml,
 )
 from asa_emu.wire.errors import XmlError
-from client_emu.options import CLIENT_VERSION, DEVICE_ID, ClientOptions, Gateway, is_token, parse_gateway
+from client_emu.gateway import Gateway, parse_gateway
+from client_emu.options import ClientOptions, is_token
 
 MAX_ROUNDS: Final = 20  # requests of one login; the longest seen (redirect, group, two factors) has 7
 MAX_REDIRECTS: Final = 3  # openconnect's bound
@@ -86,6 +87,9 @@ class Ask:
     secret: bool
     refusal: str
     message: str = ""
+    default: str = ""
+    """What an empty answer means."""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,9 @@ Step = Request | Ask | LoggedIn | LoginRefused
 class Login:
     """One login at one headend."""
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: ClientOptions, gateway: Gateway | None = None) -> None:
         self._options = options
-        self._gateway = options.gateway
+        self._gateway = gateway or options.gateway
         self._xml = options.xml_post
         self._cookies: dict[str, str] = {}
         self._secrets = {"password": options.password, "second": options.second_password}
@@ -130,6 +134,9 @@ class Login:
         self._group: GroupOption | None = None
         self._waiting: list[FormField] = []
         self._answers: list[tuple[str, str]] = []
+        self._wanted_group = options.group
+        self._choosing = False
+        self._default = ""
         self._finished = False
 
     def begin(self) -> Step:
@@ -159,6 +166,10 @@ class Login:
 
     def on_answer(self, answer: str) -> Step:
         """Go on with what the person said to the last `Ask`."""
+        answer = answer or self._default
+        if self._choosing:
+            self._choosing, self._wanted_group = False, answer
+            return self._on_form(self._form)
         field = self._waiting.pop(0)
         self._answers.append((field.name, answer))
         return self._fill()
@@ -179,14 +190,14 @@ class Login:
             return self._request("GET", self._gateway.path, b"", fresh=fresh)
         body = init(
             self._gateway.url,
-            version=CLIENT_VERSION,
-            device_id=DEVICE_ID,
+            version=self._options.version,
+            device_id=self._options.platform.device_id,
             group_select=group,
             client_cert_fail=certificate_failed,
         )
         return self._request("POST", self._gateway.path, body, fresh=fresh)
 
-    def _request(self, method: str, path: str, body: bytes, *, fresh: bool = False) -> Step:
+    def _request(self, method: str, path: str, body: bytes, *, fresh: bool = False) -> Request:
         self._rounds += 1
         headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
         if self._cookies:
@@ -293,11 +304,17 @@ class Login:
 
     def _on_form(self, form: AuthForm) -> Step:
         group = form.selected_group()
-        if self._options.group is not None and form.groups:
-            group = form.find_group(self._options.group)
+        wanted = self._wanted_group
+        if form.groups and wanted is None and self._options.ask_all:
+            self._form, self._choosing = form, True
+            self._default = group.label if group is not None else ""
+            labels = tuple(_shown(option.label) for option in form.groups)
+            return Ask("Group", False, "no group was chosen", _shown(form.message), self._default, labels)
+        if form.groups and wanted is not None:
+            group = form.find_group(wanted)
             if group is None:
                 offered = ", ".join(_shown(option.label) for option in form.groups)
-                return self._refuse(f"no group {self._options.group!r} here; the headend offers {offered}")
+                return self._refuse(f"no group {wanted!r} here; the headend offers {offered}")
             if self._xml and group != form.selected_group() and self._group_asked != group.value:
                 # another group may have another form: ask for it first, as openconnect does
                 self._group_asked = group.value
@@ -329,8 +346,10 @@ class Login:
                 kind = "second" if self._is_second_factor(field) else "password"
                 secret, self._secrets[kind] = self._secrets[kind], None
                 return secret
+            case _ if "user" in field.name.lower():
+                return None if self._options.ask_all else self._options.user
             case _:
-                return self._options.user if "user" in field.name.lower() else field.value or None
+                return field.value or None
 
     def _is_second_factor(self, field: FormField) -> bool:
         if self._form.auth_id == "challenge" or field.name == "answer" or field.name.startswith("secondary_"):
@@ -341,10 +360,13 @@ class Login:
 
     def _ask(self, field: FormField) -> Ask:
         label = _shown(field.label) or field.name
+        self._default = ""
         problem = _shown(self._form.error or (self._document.error if self._document else None))
         said = problem or _shown(self._form.message)
         if field.type != "password":
-            option = "--user" if "user" in field.name.lower() else "an answer"
+            user = "user" in field.name.lower()
+            option = "--user" if user else "an answer"
+            self._default = (self._options.user or "") if user else ""
         else:
             second = self._is_second_factor(field)
             given = self._options.second_password if second else self._options.password
@@ -356,7 +378,7 @@ class Login:
             if problem
             else f"the headend asks for {label!r}, and {option} was not given"
         )
-        return Ask(label, field.type == "password", refusal, said)
+        return Ask(label, field.type == "password", refusal, said, self._default)
 
     def _submit(self) -> Step:
         self._password_sent = any(field.type == "password" for field in self._form.fields)
@@ -367,8 +389,8 @@ class Login:
         try:
             body = auth_reply(
                 self._answers,
-                version=CLIENT_VERSION,
-                device_id=DEVICE_ID,
+                version=self._options.version,
+                device_id=self._options.platform.device_id,
                 group_select=group,
                 opaque_xml=self._document.opaque_xml if self._document is not None else None,
             )

@@ -1,54 +1,71 @@
 """What the user asks for, checked before any byte is sent.
 
 A frozen `ClientOptions` goes in at the top and is read everywhere; nothing in it changes while the client
-runs. The parsers here take text from a command line (`parse_gateway`, `parse_token`, `parse_compression`) and
-raise `ValueError` with a sentence for the user. Secrets are kept out of every repr.
+runs. `from_profile` makes one out of a profile's host. `rules` is where profile, platform, version and known
+bugs become the behaviour of the lifecycle. The parsers here take text from a command line and raise
+`ValueError` with a sentence for the user. Secrets are kept out of every repr.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import enum
+import ipaddress
 import re
-import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
-DEFAULT_PORT: Final = 443
+from client_emu.gateway import Gateway, parse_gateway
+from client_emu.lifecycle import Rules
+from client_emu.network import Interface
+from client_emu.profile import Profile, check_preference, default
+
+__all__ = [
+    "QUIRKS",
+    "ClientOptions",
+    "Gateway",
+    "Platform",
+    "is_token",
+    "parse_compression",
+    "parse_gateway",
+    "parse_interface",
+    "parse_pin",
+    "parse_preference",
+    "parse_token",
+]
+
 MAX_MTU: Final = 16384 - 8  # a frame with its header has to fit one TLS record
 MIN_MTU: Final = 576
 
-# ocserv and anylink decide by the beginning of this what they may send: `AnyConnect` is the genuine client's
-USER_AGENT: Final = "AnyConnect Linux_64 4.10.07061"
 CLIENT_VERSION: Final = "4.10.07061"
-DEVICE_ID: Final = "linux-64"
+KNOB_VERSION: Final = (2, 3, 111)  # CSCso17627: since then the reconnect after resume can be switched off
+QUIRKS: Final = ("CSCso17627", "CSCsr16670", "CSCsm69213")
 
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})?|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?")
 _TOKEN = re.compile(
     r"[!-+\--:<-~]{1,4096}"
 )  # what may stand in a cookie, RFC 6265 section 4.1.1, and `"` as well
-_PATH = re.compile(r"/[!-~]{0,2047}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A headend as the user or a redirect names it: host, TCP port, and the path (a group-url)."""
+class Platform(enum.StrEnum):
+    """The operating system that the client behaves as on."""
 
-    host: str
-    port: int = DEFAULT_PORT
-    path: str = "/"
-
-    @property
-    def authority(self) -> str:
-        """The value of `Host`: brackets around an IPv6 address, the port unless it is 443."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORT else f"{host}:{self.port}"
+    WINDOWS = "windows"
+    MAC = "mac"
+    LINUX = "linux"
 
     @property
-    def url(self) -> str:
-        """The whole address, as `<group-access>` carries it."""
-        return f"https://{self.authority}{self.path}"
+    def device_id(self) -> str:
+        """As the documents of a login have it."""
+        return {"windows": "win", "mac": "mac-intel", "linux": "linux-64"}[self]
+
+    @property
+    def agent(self) -> str:
+        """As User-Agent has it."""
+        return {"windows": "Windows", "mac": "Darwin_i386", "linux": "Linux_64"}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +96,63 @@ class ClientOptions:
     dtls12_ciphers: tuple[str, ...] | None = None
     xml_post: bool = True
     """False: log in as a client that knows forms only."""
-    source_address: str | None = None
+    backups: tuple[Gateway, ...] = ()
+    """Who stands in for `gateway` when it does not answer, in order."""
+    profile: Profile | None = None
+    preferences: Mapping[str, str] = field(default_factory=dict)
+    """What the user chose; it counts where the profile lets users choose."""
+    platform: Platform = Platform.WINDOWS
+    version: str = CLIENT_VERSION
+    quirks: frozenset[str] | None = None
+    """The known bugs that are in force; None for those of the platform."""
+    interfaces: tuple[Interface, ...] = ()
+    """What the machine is connected by; empty for a cable and a radio that is off."""
     tun: str | None = None
-    user_agent: str = USER_AGENT
+    program: tuple[str, ...] = ()
+    """A program with its arguments that gets the tunnel's packets, instead of an adapter."""
+    ask_all: bool = False
+    """Let a person confirm group and user name, and the banner, as the genuine client does."""
     hostname: str = "client-emu"
 
+    @classmethod
+    def from_profile(cls, profile: Profile, host: str | None = None, **given: Any) -> Self:
+        """What a host of the profile asks for, the first one by default. ValueError when there is none."""
+        entry = profile.find(host) if host is not None else next(iter(profile.hosts), None)
+        if entry is not None:
+            return cls(entry.gateway, backups=entry.backups, profile=profile, **given)
+        if host is None or profile.preference("AllowManualHostInput", {}) == "false":
+            raise ValueError(f"{profile.source} has no host {host or ''}".rstrip())
+        return cls(parse_gateway(host), profile=profile, **given)
 
-def parse_gateway(text: str) -> Gateway:
-    """Read `https://host:port/group`, `host:port/group` or less. Raises ValueError."""
-    if "://" not in text:
-        text = f"https://{text}"
-    try:
-        parts = urllib.parse.urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("not an address of a headend") from None
-    if parts.scheme != "https":
-        raise ValueError("a headend is reached by https alone")
-    host = parts.hostname or ""
-    if _HOST.fullmatch(host) is None or parts.username is not None or port == 0:
-        raise ValueError("not an address of a headend")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if _PATH.fullmatch(path) is None:
-        raise ValueError("an address with characters that HTTP cannot carry")
-    return Gateway(host, DEFAULT_PORT if port is None else port, path)
+    @property
+    def user_agent(self) -> str:
+        """ocserv and anylink decide by its beginning what they may send: `AnyConnect` is the genuine
+        client's.
+        """
+        return f"AnyConnect {self.platform.agent} {self.version}"
+
+    def preference(self, name: str) -> str:
+        """What holds for this client."""
+        if self.profile is not None:
+            return self.profile.preference(name, self.preferences)
+        return self.preferences.get(name, default(name))
+
+    @property
+    def rules(self) -> Rules:
+        """How the lifecycle is to behave (S72-S79, S129)."""
+        quirks = self.quirks
+        if quirks is None:
+            quirks = frozenset({"CSCsr16670", "CSCsm69213"} if self.platform is Platform.LINUX else ())
+        numbers = tuple(int(number) for number in re.findall(r"\d+", self.version)[:3])
+        auto_reconnect = self.preference("AutoReconnect") == "true"
+        without_knob = numbers < KNOB_VERSION or not quirks.isdisjoint({"CSCso17627", "CSCsm69213"})
+        behavior = self.preference("AutoReconnectBehavior")
+        return Rules(
+            servers=1 + len(self.backups),
+            auto_reconnect=auto_reconnect,
+            notices_resume="CSCsr16670" not in quirks,
+            reconnects_after_resume=auto_reconnect and (without_knob or behavior == "ReconnectAfterResume"),
+        )
 
 
 def parse_token(text: str) -> str:
@@ -148,3 +198,27 @@ def parse_compression(text: str, supported: tuple[str, ...]) -> tuple[str, ...]:
         if name not in supported:
             raise ValueError(f"no compression {name!r} here; there is {', '.join(supported)}, all and none")
     return names
+
+
+def parse_interface(text: str) -> Interface:
+    """`NAME[=ADDRESS][,mtu=N][,off]`. Raises ValueError."""
+    head, *more = text.split(",")
+    name, _, address = head.partition("=")
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("an interface is NAME[=ADDRESS][,mtu=N][,off]")
+    interface = Interface(name, str(ipaddress.ip_address(address)) if address else None)
+    for word in more:
+        key, _, number = word.partition("=")
+        if word == "off":
+            interface.plugged = False
+        elif key == "mtu" and number.isascii() and number.isdigit() and MIN_MTU <= int(number) <= 65535:
+            interface.mtu = int(number)
+        else:
+            raise ValueError(f"an interface has mtu=N and off, not {word!r}")
+    return interface
+
+
+def parse_preference(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` as profiles have them. Raises ValueError."""
+    name, _, value = text.partition("=")
+    return name, check_preference(name, value)

@@ -44,9 +44,10 @@ Deliver = Callable[[list[bytes]], None]
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection died or fell silent, or is due for a rekey; the session is still there to resume."""
+    """The connection died or fell silent, or is due for a rekey (`planned`); the session is still there."""
 
     reason: str
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,53 +69,58 @@ Outcome = Lost | ToldToEnd | BrokenPeer
 
 @dataclass(slots=True)
 class Traffic:
-    """Packets and bytes of DATA in one kind of channel, over all its connections."""
+    """What went through one kind of channel, over all its connections: packets and bytes of DATA, and other
+    frames.
+    """
 
     packets_in: int = 0
     packets_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    control_in: int = 0
+    control_out: int = 0
 
 
-def timers(dpd: float | None, keepalive: float | None, forced_dpd: float | None) -> LivenessTimers:
-    """What the headend asked for, unless the user forces another DPD interval (0 for none)."""
-    return LivenessTimers(
-        dpd_interval=(dpd if forced_dpd is None else forced_dpd) or None, keepalive_interval=keepalive
-    )
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all channels of a client share."""
+
+    network: Network
+    timeline: Timeline
+    deliver: Deliver
+    forced_dpd: float | None = None
+    """What the user says instead of the headend, seconds; 0 for no detection."""
+
+    def timers(
+        self, dpd: float | None, keepalive: float | None, rekey: float | None = None
+    ) -> LivenessTimers:
+        """What the headend asked for, but for what is forced."""
+        interval = dpd if self.forced_dpd is None else self.forced_dpd
+        return LivenessTimers(interval or None, keepalive_interval=keepalive, rekey_interval=rekey)
+
+    def now(self) -> float:
+        """Emulated time."""
+        return self.timeline.now(trio.current_time())
 
 
 class Tunnel:
     """The SSL tunnel of a session, one TLS connection long."""
 
-    def __init__(
-        self,
-        opened: OpenTunnel,
-        network: Network,
-        timeline: Timeline,
-        deliver: Deliver,
-        traffic: Traffic,
-        forced_dpd: float | None,
-    ) -> None:
+    def __init__(self, opened: OpenTunnel, around: Surroundings, traffic: Traffic) -> None:
         answer = opened.answer
         self.stream = opened.stream
+        self.interface = opened.interface
         self.answer = answer
         self.master_secret = opened.master_secret
         self.dropped = 0
-        self._network = network
-        self._timeline = timeline
-        self._deliver = deliver
+        self._around = around
+        self._network = around.network
         self._traffic = traffic
         self._reader = FrameReader()
         self._first_bytes = opened.first_bytes
         self._codec = make_codec(answer.content_encoding) if answer.content_encoding else None
         rekey = answer.rekey_time if answer.rekey_method != "none" else None
-        wanted = timers(answer.dpd, answer.keepalive, forced_dpd)
-        self.liveness = Liveness(
-            LivenessTimers(
-                wanted.dpd_interval, keepalive_interval=wanted.keepalive_interval, rekey_interval=rekey
-            ),
-            self._now(),
-        )
+        self.liveness = Liveness(around.timers(answer.dpd, answer.keepalive, rekey), around.now())
         self._control: deque[bytes] = deque(maxlen=CONTROL_QUEUE)
         self._data: deque[bytes] = deque()
         self._queued = trio.Event()
@@ -148,7 +154,7 @@ class Tunnel:
         with trio.move_on_after(FAREWELL_SECONDS) as scope:
             scope.shield = True
             try:
-                if self._network.up:
+                if self._network.carries(self.interface):
                     await self.stream.send_all(
                         encode_frame(PacketType.DISCONNECT, disconnect_payload(reason, code))
                     )
@@ -156,15 +162,13 @@ class Tunnel:
                 pass  # it has gone already
         await self.stream.aclose()
 
-    def _now(self) -> float:
-        return self._timeline.now(trio.current_time())
-
     def _end(self, outcome: Outcome) -> None:
         if self._outcome is None:
             self._outcome = outcome
         self._scope.cancel()
 
     def _queue_control(self, kind: int, payload: bytes = b"") -> None:
+        self._traffic.control_out += 1
         self._control.append(encode_frame(kind, payload))
         self._queued.set()
 
@@ -179,14 +183,15 @@ class Tunnel:
                 return self._end(Lost(str(error)))
             except ProtocolError as error:
                 return self._end(BrokenPeer(f"the headend broke the protocol: {error}"))
-            await self._network.carrier()
+            await self._network.carrier(self.interface)
             if not data:
                 return self._end(Lost("the headend closed the connection"))
 
     def _receive(self, frames: Iterable[Frame]) -> None:
-        self.liveness.last_received_at = self._now()
+        self.liveness.last_received_at = self._around.now()
         packets: list[bytes] = []
         for frame in frames:
+            self._traffic.control_in += frame.kind not in (PacketType.DATA, PacketType.COMPRESSED)
             match frame.kind:
                 case PacketType.DATA:
                     packets.append(frame.payload)
@@ -204,7 +209,7 @@ class Tunnel:
         if packets:
             self._traffic.packets_in += len(packets)
             self._traffic.bytes_in += sum(map(len, packets))
-            self._deliver(packets)
+            self._around.deliver(packets)
 
     def _decompress(self, payload: bytes) -> bytes:
         if self._codec is None:
@@ -216,7 +221,7 @@ class Tunnel:
             await self._queued.wait()
             self._queued = trio.Event()
             while self._control or self._data:
-                await self._network.carrier()
+                await self._network.carrier(self.interface)
                 try:
                     for _ in range(RECORDS_PER_FLUSH):
                         if self._control:
@@ -228,7 +233,7 @@ class Tunnel:
                     await self.stream.flush()
                 except TlsBroken as error:
                     return self._end(Lost(str(error)))
-                self.liveness.last_sent_at = self._now()
+                self.liveness.last_sent_at = self._around.now()
 
     def _frame(self, packet: bytes) -> bytes:
         self._traffic.packets_out += 1
@@ -241,8 +246,9 @@ class Tunnel:
     async def _pace(self) -> None:
         while True:
             deadline = self.liveness.next_deadline()
-            await trio.sleep_until(self._timeline.run_at(deadline))
-            for action in self.liveness.on_deadline(max(self._now(), deadline)):
+            await trio.sleep_until(self._around.timeline.run_at(deadline))
+            await self._network.awake()
+            for action in self.liveness.on_deadline(max(self._around.now(), deadline)):
                 match action:
                     case Action.SEND_DPD:
                         self._queue_control(PacketType.DPD_REQUEST)
@@ -250,6 +256,6 @@ class Tunnel:
                         self._queue_control(PacketType.KEEPALIVE)
                     case Action.REKEY:
                         # for method ssl too: pyOpenSSL cannot renew keys in place
-                        return self._end(Lost("the keys of the tunnel are due for renewal"))
+                        return self._end(Lost("the keys of the tunnel are due for renewal", planned=True))
                     case Action.DEAD:
                         return self._end(Lost("the headend does not answer"))

@@ -51,20 +51,27 @@ async def look_for_update(
     Raises what a login raises, TokenRefused when the headend wants another token, DialFailed also for an
     image of more than `limit` bytes, and XmlError for a manifest that cannot be read.
     """
-    dialer = Dialer(options, Network(options.source_address))
+    dialer = Dialer(options, Network(options.interfaces))
     try:
-        token = options.token or await dialer.log_in(ask)
-        base = dialer.package_base or ""
-        if _BASE.fullmatch(base) is None:
-            base = DEFAULT_BASE
-        await dialer.fetch(f"{base}/index.html", token)
-        said = parse_update_untrusted(await dialer.fetch(f"{base}/binaries/update.txt", token))
-        if said is None or version_key(said) <= version_key(version):
-            return Update(token, None)
-        package = parse_manifest_untrusted(await dialer.fetch(f"{base}/VPNManifest.xml", token), base)
-        if package is None or version_key(package.version) <= version_key(version):
-            return Update(token, None)
-        image = await dialer.fetch(package.path, token, limit) if fetch else None
+        token = options.token
+        if token is None:
+            await dialer.reach(0)
+            token = await dialer.log_in(ask)
+        package = await newer_package(dialer, token, version)
+        image = await dialer.fetch(package.path, token, limit) if package is not None and fetch else None
         return Update(token, package, image)
     finally:
         await dialer.aclose()
+
+
+async def newer_package(dialer: Dialer, token: str, version: str) -> ClientPackage | None:
+    """The headend's client, if it is newer than `version`. Raises as `look_for_update`."""
+    base = dialer.package_base or ""
+    if _BASE.fullmatch(base) is None:
+        base = DEFAULT_BASE
+    await dialer.fetch(f"{base}/index.html", token)
+    said = parse_update_untrusted(await dialer.fetch(f"{base}/binaries/update.txt", token))
+    if said is None or version_key(said) <= version_key(version):
+        return None
+    package = parse_manifest_untrusted(await dialer.fetch(f"{base}/VPNManifest.xml", token), base)
+    return package if package is not None and version_key(package.version) > version_key(version) else None

@@ -17,7 +17,7 @@ from asa_emu.wire.auth_xml import parse_server_document_untrusted
 from asa_emu.wire.client_package import ClientPackage, version_key
 from client_emu.client import Client
 from client_emu.dial import DialFailed, TokenRefused
-from client_emu.options import CLIENT_VERSION, ClientOptions, Gateway
+from client_emu.options import CLIENT_VERSION, ClientOptions, Gateway, Platform
 from client_emu.update import look_for_update
 from tests.headend_lab import CONFIG, PASSWORD, RawClient, headend, login_document, request, session_of
 
@@ -56,7 +56,10 @@ async def gate(mock_time: None, flash: Path, log: object) -> AsyncIterator[Runni
 
 def options(running: Running, user: str = "user001") -> ClientOptions:
     gateway = Gateway("127.0.0.1", running.https.port)
-    return ClientOptions(gateway, user=user, password=PASSWORD, group="staff", pin=running.pin)
+    platform = Platform.LINUX
+    return ClientOptions(
+        gateway, user=user, password=PASSWORD, group="staff", pin=running.pin, platform=platform
+    )
 
 
 @pytest.mark.statement("S85")

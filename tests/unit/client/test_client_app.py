@@ -25,7 +25,13 @@ def closed_port() -> Iterator[str]:
     [
         ([], "URL"),
         (["x", "--no-such-flag"], "--no-such-flag"),
-        (["x", "--profile", "p.xml"], "--profile"),
+        (["x", "--profile", "/no/such.xml"], "/no/such.xml"),
+        (["x", "--script", "/no/such.toml"], "/no/such.toml"),
+        (["x", "--preference", "Colour=red"], "no preference 'Colour'"),
+        (["x", "--quirk", "CSCxx00000"], "--quirk is one of"),
+        (["x", "--interface", "a b"], "an interface is"),
+        (["x", "--platform", "amiga"], "--platform"),
+        (["x", "--tun", "a", "--script-tun", "b"], "give one"),
         (["http://x"], "https alone"),
         (["x", "--pin", "sha1"], "a pin is"),
         (["x", "--pin", PIN, "--ca", "ca.pem"], "give one"),
@@ -63,7 +69,9 @@ def test_unreachable_headend_fails_with_1(closed_port: str, capsys: pytest.Captu
     assert event["event"] == "failed"
     assert "connecting" in event["reason"]
     assert main(["connect", closed_port, "--user", "walter", "--pin", PIN]) == 1
-    assert capsys.readouterr().out.startswith("Failed: connecting")
+    printed = capsys.readouterr().out
+    assert "  >> error: Connection attempt has failed. (connecting" in printed
+    assert printed.endswith("  >> state: Disconnected\n  >> notice: Ready to connect.\n")
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ GROUPS = (GroupOption("Staff", "staff-value", selected=True), GroupOption("Guest
 
 def login(**changes: Any) -> Login:
     options = ClientOptions(parse_gateway("192.0.2.1"), user="walter", password="secret")
-    return Login(replace(options, **changes))
+    return Login(replace(options, **changes), options.gateway)
 
 
 def ok(body: bytes, *cookies: str) -> Response:

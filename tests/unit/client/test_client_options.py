@@ -1,10 +1,14 @@
-"""What the command line may say, and how events look outside."""
+"""What the command line may say, what becomes of it, and how events look outside."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from client_emu.events import (
+    EVENTS,
+    AdapterChanged,
     Connected,
     Disconnected,
     Dtls,
@@ -13,9 +17,21 @@ from client_emu.events import (
     Reconnected,
     Reconnecting,
     as_json,
-    as_text,
 )
-from client_emu.options import Gateway, is_token, parse_compression, parse_gateway, parse_pin, parse_token
+from client_emu.lifecycle import Rules
+from client_emu.network import Interface
+from client_emu.options import (
+    ClientOptions,
+    Gateway,
+    Platform,
+    is_token,
+    parse_compression,
+    parse_gateway,
+    parse_interface,
+    parse_pin,
+    parse_preference,
+    parse_token,
+)
 
 PIN = "pin-sha256:" + "A" * 43 + "="
 
@@ -131,23 +147,85 @@ def test_events_as_json() -> None:
         assert json.loads(as_json(event)) == {"event": event.name, "reason": "why"}
 
 
-def test_events_as_text() -> None:
+def test_no_event_shows_the_token_by_itself() -> None:
     assert "tok" not in repr(CONNECTED)
-    assert as_text(CONNECTED) == "Connected as 10.0.0.1, MTU 1390, routes 10.0.0.0/8\nCookie: tok"
-    lines = [
-        as_text(event)
-        for event in (
-            Dtls(True, "x"),
-            Dtls(False, None),
-            Reconnecting("tunnel"),
-            Reconnected("tunnel", None),
-            Failed("no"),
-        )
-    ]
-    assert lines == [
-        "DTLS is up (x)",
-        "DTLS is down, data goes over TLS",
-        "Reconnecting (tunnel level) ...",
-        "Reconnected as before",
-        "Failed: no",
-    ]
+    assert json.loads(as_json(AdapterChanged("up", 1300))) == {
+        "event": "adapter",
+        "change": "up",
+        "mtu": 1300,
+    }
+    assert EVENTS["reconnected"] == {"level", "ip4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "interface"),
+    [
+        ("wired", Interface("wired")),
+        ("wifi=127.0.0.2", Interface("wifi", "127.0.0.2")),
+        ("wifi=::1,mtu=1400,off", Interface("wifi", "::1", 1400, plugged=False)),
+    ],
+)
+def test_interfaces(text: str, interface: Interface) -> None:
+    assert parse_interface(text) == interface
+
+
+@pytest.mark.parametrize("text", ["", "=1.2.3.4", "a b", "a,mtu=1", "a,mtu=x", "a,on", "a=b"])
+def test_what_is_no_interface(text: str) -> None:
+    with pytest.raises(ValueError, match=r"interface|address"):
+        parse_interface(text)
+
+
+def test_preferences_are_checked() -> None:
+    assert parse_preference("AutoReconnect=false") == ("AutoReconnect", "false")
+    with pytest.raises(ValueError, match="no preference 'Colour'"):
+        parse_preference("Colour=red")
+    with pytest.raises(ValueError, match="is one of true, false, not 'maybe'"):
+        parse_preference("AutoReconnect=maybe")
+
+
+OPTIONS = ClientOptions(parse_gateway("vpn.example.test"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        pytest.param({}, Rules(), marks=pytest.mark.statement("S76")),
+        ({"platform": Platform.MAC}, Rules()),
+        pytest.param(
+            {"platform": Platform.LINUX},
+            Rules(notices_resume=False, reconnects_after_resume=True),
+            marks=[pytest.mark.statement("S129"), pytest.mark.statement("S129a")],
+        ),
+        ({"platform": Platform.LINUX, "quirks": frozenset()}, Rules()),
+        ({"quirks": frozenset({"CSCsr16670"})}, Rules(notices_resume=False)),
+        ({"quirks": frozenset({"CSCsm69213"})}, Rules(reconnects_after_resume=True)),
+        pytest.param(
+            {"version": "2.2"}, Rules(reconnects_after_resume=True), marks=pytest.mark.statement("S77")
+        ),
+        pytest.param(
+            {"version": "2.3.110", "preferences": {"AutoReconnectBehavior": "DisconnectOnSuspend"}},
+            Rules(reconnects_after_resume=True),
+            marks=pytest.mark.statement("S72"),
+        ),
+        pytest.param({"version": "2.3(111)"}, Rules(), marks=pytest.mark.statement("S72")),
+        ({"quirks": frozenset({"CSCso17627"})}, Rules(reconnects_after_resume=True)),
+        (
+            {"preferences": {"AutoReconnectBehavior": "ReconnectAfterResume"}},
+            Rules(reconnects_after_resume=True),
+        ),
+        (
+            {"preferences": {"AutoReconnect": "false", "AutoReconnectBehavior": "ReconnectAfterResume"}},
+            Rules(auto_reconnect=False),
+        ),
+        ({"backups": (Gateway("b"), Gateway("c"))}, Rules(servers=3)),
+    ],
+)
+def test_platform_version_quirks_and_preferences_make_the_rules(
+    changes: dict[str, Any], rules: Rules
+) -> None:
+    assert replace(OPTIONS, **changes).rules == rules
+
+
+def test_the_user_agent_begins_as_the_genuine_one() -> None:
+    assert OPTIONS.user_agent == "AnyConnect Windows 4.10.07061"
+    assert replace(OPTIONS, platform=Platform.LINUX).user_agent.startswith("AnyConnect Linux_64")

@@ -1,0 +1,132 @@
+"""The adapter as a program, for `--script-tun`: the tunnel's packets go to a process that the user names.
+
+The program is started when the session stands, as openconnect starts one with its option of that name: in
+`$VPNFD` it has the number of a datagram socket on which each datagram is an IP packet, and its environment
+tells addresses, MTU, routes and DNS by the names that vpnc-script knows. Nothing of what the headend says is
+run: values are addresses, numbers, and one domain name made of the characters that such names have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from client_emu.adapter import AdapterFailed, AdapterSettings, Network
+
+BATCH: Final = 64  # packets taken in one turn
+FAREWELL_SECONDS: Final = 2.0
+_DOMAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}")
+
+
+class ProgramAdapter:
+    """A process with the inner end of the tunnel."""
+
+    def __init__(self, command: Sequence[str], send: Callable[[bytes], None]) -> None:
+        self._command = command
+        self._send = send
+        self._process: trio.Process | None = None
+        self._socket: socket.socket | None = None
+        self.dropped = 0
+        """Packets that the program did not take in time."""
+
+    async def configure(self, settings: AdapterSettings, *, restart: bool = False) -> None:
+        """Start the program, the first time; it keeps what it was told then."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        told = {**environment(settings), "VPNFD": str(theirs.fileno()), "VPNPID": str(os.getpid())}
+        try:
+            with theirs:
+                self._process = await trio.lowlevel.open_process(
+                    list(self._command),
+                    stdin=-3,  # subprocess.DEVNULL
+                    stdout=2,  # ours may be read by a machine
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, **told},
+                )
+        except OSError as error:
+            ours.close()
+            raise AdapterFailed(f"{self._command[0]}: {error.strerror}") from error
+        self._socket = ours
+
+    def deliver(self, packets: list[bytes]) -> None:
+        """Give the program what came out of the tunnel."""
+        for packet in packets:
+            try:
+                if self._socket is not None:
+                    self._socket.send(packet)
+            except OSError:
+                self.dropped += 1
+
+    async def run(self) -> None:
+        """Send what the program sends, until it ends."""
+        assert self._process is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            await self._process.wait()
+            nursery.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        """End the program."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            with trio.CancelScope(shield=True):
+                process.terminate()
+                with trio.move_on_after(FAREWELL_SECONDS):
+                    await process.wait()
+                process.kill()
+                await process.wait()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def _read(self) -> None:
+        assert self._socket is not None
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            for _ in range(BATCH):
+                try:
+                    self._send(self._socket.recv(65535))
+                except BlockingIOError:
+                    break
+                except OSError:
+                    return
+
+
+def environment(settings: AdapterSettings) -> dict[str, str]:
+    """The settings by vpnc-script's names."""
+    told = {"reason": "connect", "INTERNAL_IP4_MTU": str(settings.mtu)}
+    if settings.headend is not None:
+        told["VPNGATEWAY"] = str(settings.headend)
+    if settings.ip4 is not None:
+        told["INTERNAL_IP4_ADDRESS"] = str(settings.ip4.ip)
+        told["INTERNAL_IP4_NETMASK"] = str(settings.ip4.netmask)
+        told["INTERNAL_IP4_NETMASKLEN"] = str(settings.ip4.network.prefixlen)
+    if settings.ip6 is not None:
+        told["INTERNAL_IP6_ADDRESS"] = str(settings.ip6.ip)
+        told["INTERNAL_IP6_NETMASK"] = str(settings.ip6)
+    told["INTERNAL_IP4_DNS"] = " ".join(str(server) for server in settings.dns)
+    if _DOMAIN.fullmatch(settings.domain):
+        told["CISCO_DEF_DOMAIN"] = settings.domain
+    for kind, networks in (("INC", settings.routes), ("EXC", settings.excluded)):
+        told |= _split(kind, networks)
+    return told
+
+
+def _split(kind: str, networks: Sequence[Network]) -> dict[str, str]:
+    told = {}
+    for prefix, version in (("CISCO_SPLIT", 4), ("CISCO_IPV6_SPLIT", 6)):
+        mine = [network for network in networks if network.version == version and network.prefixlen]
+        if mine:
+            told[f"{prefix}_{kind}"] = str(len(mine))
+        for number, network in enumerate(mine):
+            told[f"{prefix}_{kind}_{number}_ADDR"] = str(network.network_address)
+            told[f"{prefix}_{kind}_{number}_MASK"] = str(network.netmask)
+            told[f"{prefix}_{kind}_{number}_MASKLEN"] = str(network.prefixlen)
+    return told
