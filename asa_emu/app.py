@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +39,7 @@ from asa_emu.dataplane.inside import InsideNetwork
 from asa_emu.headend.headend import Headend
 from asa_emu.headend.login import Login
 from asa_emu.serve.asgi import serve_plain_http
+from asa_emu.serve.balancing import Balancing, LocalMeeting, Meeting
 from asa_emu.serve.console import Consoles, GatewayClock
 from asa_emu.serve.dtls import DtlsEndpoint
 from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
@@ -133,6 +134,12 @@ class Options:
     seed: int | None = None
     epoch: float | None = None
     """The emulated time at start, Unix seconds; the machine's own when None."""
+    typed: tuple[str, ...] = ()
+    """Configuration lines, as if somebody had typed them after the file was loaded."""
+    names: tuple[str, ...] = ()
+    """Further names and addresses in the server's certificate."""
+    meeting: Meeting | None = None
+    """Where the members of its load-balancing cluster meet, when they run in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,7 @@ class Running:
     """A headend that accepts connections."""
 
     gateway: Gateway
+    balancing: Balancing
     https: HostPort
     dtls: HostPort | None
     manage: HostPort
@@ -177,7 +185,7 @@ async def run_headend(
     """
     config = _load_config(options)
     listen = _listen_address(options, config)
-    identity, certificate, key = _identity(options, listen.host)
+    identity, certificate, key = _identity(options, (*server_names(listen.host), *_names(options, config)))
     rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
     headend = Headend(config, secrets.token_bytes, first_index=_first_index(options.seed))
     with _keylog(options.keylog) as keylog:
@@ -198,6 +206,8 @@ async def run_headend(
         fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
         site = Site(gateway, login, fingerprint, portal)
         https = HttpsEndpoint(gateway, tcp, context, site)
+        meeting = options.meeting or LocalMeeting()
+        balancing = Balancing(gateway, https, site, meeting, tcp.getsockname()[:2])
         try:
             if udp is not None:
                 gateway.dtls = DtlsEndpoint(gateway, UdpSocket(udp), udp.getsockname()[1])
@@ -216,7 +226,13 @@ async def run_headend(
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
                 token = secrets.token_urlsafe(24)
                 services = _services(gateway, options.config, epoch)
-                services.changed = partial(_ask_for_certificates, https, config, make_context)
+                services.balancer = balancing.balancer
+
+                def changed() -> None:
+                    _ask_for_certificates(https, config, make_context)
+                    balancing.reconfigured()
+
+                services.changed = changed
                 consoles = Consoles(gateway, services)
                 management = Management(gateway, consoles, token).application()
                 manage = await _listen(
@@ -227,8 +243,10 @@ async def run_headend(
                     console = await _listen(nursery, consoles.serve_telnet, options.console, "--console")
                 nursery.start_soon(gateway.dispatcher.run)
                 nursery.start_soon(gateway.keep_time)
+                nursery.start_soon(balancing.run)
                 running = Running(
                     gateway=gateway,
+                    balancing=balancing,
                     https=HostPort(*tcp.getsockname()[:2]),
                     dtls=HostPort(*udp.getsockname()[:2]) if udp is not None else None,
                     manage=manage,
@@ -241,6 +259,7 @@ async def run_headend(
                     task_status.started(running)
                     await running.stopping.wait()
                 with trio.move_on_after(FAREWELL_LIMIT):
+                    await balancing.leave()
                     await _farewell(gateway, https)
                 nursery.cancel_scope.cancel()
         finally:
@@ -394,6 +413,16 @@ def _tune_collector() -> None:
 
 
 def _load_config(options: Options) -> Config:
+    config = _read_config(options)
+    editor = config.editor()
+    for line in options.typed:
+        outcome = editor.execute(line)
+        if not outcome.ok:
+            raise UsageError(f"{line}: {outcome.text}")
+    return config
+
+
+def _read_config(options: Options) -> Config:
     if options.config is None and options.config_text is None:
         return built_in_config(hasher=_hasher)
     text, source = options.config_text, "config"
@@ -437,14 +466,23 @@ def _unless_default(port: int) -> int:
     return 0 if port == 443 else port
 
 
-def _identity(options: Options, host: str) -> tuple[Identity, Path, Path]:
+def _names(options: Options, config: Config) -> list[str]:
+    """What else clients may know it by: as a member of a cluster, and as its director."""
+    said = config.load_balancing
+    if not said.participate:
+        return list(options.names)
+    fqdn = f"{config.hostname}.{config.domain_name}" if config.domain_name else None
+    return [*options.names, *(name for name in (said.cluster_ip, said.nat, fqdn) if name)]
+
+
+def _identity(options: Options, names: Sequence[str]) -> tuple[Identity, Path, Path]:
     if (options.cert is None) != (options.key is None):
         raise UsageError("--cert and --key belong together: give both or neither")
     try:
         if options.cert is not None and options.key is not None:
             return load_identity(options.cert, options.key), options.cert, options.key
         directory = options.state or default_state_directory()
-        identity = open_server_identity(directory, server_names(host))
+        identity = open_server_identity(directory, names)
         return identity, directory / "server.pem", directory / "server.key"
     except CertificateError as error:
         raise UsageError(str(error)) from error

@@ -17,6 +17,7 @@ from asa_emu.cli import logoff as log_off
 from asa_emu.cli import modes as m
 from asa_emu.cli.console import Console
 from asa_emu.cli.logoff import logoff
+from asa_emu.cli.show_balancing import show_load_balancing
 from asa_emu.config.grammar import MODES
 from asa_emu.config.syntax import Node, Said, compile_patterns
 
@@ -79,6 +80,7 @@ ROWS: Final = (
     R(session_query.LIST_PATTERN, "Show sessions of a type", session_query.show_list),
     R(session_query.INDEX_PATTERN, "Show one session", session_query.show_index),
     R(session_query.RATIO_PATTERN, "Show shares of protocols or ciphers", session_query.show_ratio),
+    R("show vpn load-balancing", "Show the load-balancing cluster", show_load_balancing),
     *(R(pattern, "Log VPN sessions off", logoff) for pattern in log_off.PATTERNS),
     R("write [memory]", "Store the configuration", m.write_memory),
     R("write terminal", "Show the configuration", show.show_running_config),

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from asa_emu.cli.show_sessiondb import Style
 from asa_emu.config import Editor
 from asa_emu.config.syntax import Fault
+from asa_emu.ha.balance import Balancer
 from asa_emu.headend.headend import Headend
 
 PRIVILEGED: Final = 2
@@ -61,6 +62,8 @@ class Services:
     """The stored startup-config; raises NotSaved."""
     changed: Callable[[], None] = _nothing
     """Called after the headend has taken over a changed configuration."""
+    balancer: Balancer | None = None
+    """Of its load-balancing cluster."""
     style: Style = "9.x"
     """The layout of `show vpn-sessiondb`, for every console."""
 

@@ -104,3 +104,7 @@ IMAGES: Final = "\n{count} AnyConnect Client(s) installed\n"
 NO_POOL: Final = "% Pool {name} does not exist"
 POOL_HEAD: Final = "Begin           End             Mask            Free     Held     In use\n"
 POOL_ROW: Final = "{first:<15} {last:<15} {mask:<15} {free:>7} {held:>8} {used:>9}\n"
+
+# show vpn load-balancing; where it is off, nothing is confirmed
+NO_ROLE: Final = "n/a"
+NO_CLUSTER_IP: Final = "0.0.0.0"

@@ -109,6 +109,8 @@ class Balancer:
         """The address of the member that has the role, as far as known."""
         self.news: list[tuple[News, str]] = []
         """What happened, and to the peer with which IP; whoever tells it empties the list."""
+        self.picks = 0
+        """Clients that were sent to a member."""
         self._seats: dict[str, _Seat] = {}
         self._lease_ends = -math.inf
         self._listens_until = -math.inf
@@ -195,6 +197,7 @@ class Balancer:
         if seat is None:
             return None
         seat.sent += 1
+        self.picks += 1
         return seat.member
 
     def next_deadline(self) -> float:

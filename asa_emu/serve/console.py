@@ -58,7 +58,7 @@ class Consoles:
 
     def __init__(self, gateway: Gateway, services: Services) -> None:
         self._gateway = gateway
-        self._services = services
+        self.services = services
         self._named: OrderedDict[str, CliSession] = OrderedDict()
         self._telnets = 0
 
@@ -67,7 +67,7 @@ class Consoles:
         return CliSession(
             self._gateway.headend,
             now=self._gateway.now,
-            services=self._services,
+            services=self.services,
             privileged=privileged,
             login=login,
         )

@@ -2,6 +2,7 @@
 
     GET  /readyz          200 once it accepts connections; the one route without a token
     GET  /v1/sessions     every session with its tunnels and counters
+    GET  /v1/load-balancing  role, director, members with their loads, clients sent on
     POST /v1/logoff       {"name": "walter"} … -> {"logged_off": 1}
     POST /v1/clock        {"advance": 1800} or {"rate": 60} -> the time line
     POST /v1/cli          {"line": "show clock", "session": "optional name"} -> {"text", "prompt"}
@@ -30,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from asa_emu.ha.balance import Balancer, Member
 from asa_emu.serve.console import Consoles
 from asa_emu.serve.gateway import Gateway
 from asa_emu.session.events import SessionEvent
@@ -40,6 +42,7 @@ QUEUED_EVENTS = 10_000  # per listener; one that does not read loses the oldest 
 PING_INTERVAL = 15.0  # seconds of run time between comments on a quiet event stream
 _SECRETS = frozenset({"token_digest", "policy"})
 
+_BALANCING_ROLES = {True: "director", False: "member"}
 _KINDS = {
     TunnelKind.PARENT: "parent",
     TunnelKind.CLIENTLESS: "clientless",
@@ -123,6 +126,7 @@ class Management:
             routes=[
                 Route("/readyz", self._ready),
                 Route("/v1/sessions", self._guard(self._sessions)),
+                Route("/v1/load-balancing", self._guard(self._load_balancing)),
                 Route("/v1/logoff", self._guard(self._logoff), methods=["POST"]),
                 Route("/v1/clock", self._guard(self._clock), methods=["POST"]),
                 Route("/v1/cli", self._guard(self._cli), methods=["POST"]),
@@ -151,6 +155,20 @@ class Management:
     async def _sessions(self, _request: Request) -> Response:
         now = self._gateway.now()
         return JSONResponse([session_row(s, now) for s in self._gateway.headend.db.sessions()])
+
+    async def _load_balancing(self, _request: Request) -> Response:
+        balancer = self._consoles.services.balancer or Balancer()
+        me = balancer.me
+        return JSONResponse(
+            {
+                "role": "disabled" if me is None else _BALANCING_ROLES[balancer.directs],
+                "cluster_ip": self._gateway.headend.config.load_balancing.cluster_ip,
+                "address": None if me is None else me.address,
+                "director": balancer.director,
+                "redirected": balancer.picks,
+                "members": [_member_row(member, balancer) for member in balancer.members],
+            }
+        )
 
     async def _logoff(self, request: Request) -> Response:
         body = LogoffBody.model_validate_json(await request.body() or b"{}")
@@ -233,6 +251,18 @@ def session_row(session: Session, now: float) -> dict[str, Any]:
         "duration": round(session.duration(now), 3),
         "inactivity": round(session.inactivity(now), 3),
         **session.totals._asdict(),
+    }
+
+
+def _member_row(member: Member, balancer: Balancer) -> dict[str, Any]:
+    return {
+        "address": member.address,
+        "name": member.fqdn or None,
+        "priority": member.priority,
+        "role": _BALANCING_ROLES[member.address == balancer.director],
+        "sessions": member.used,
+        "limit": member.limit,
+        "load": member.load,
     }
 
 

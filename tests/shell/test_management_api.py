@@ -22,6 +22,7 @@ from tests.headend_lab import EPOCH, INSIDE, PASSWORD, RawClient, client, sessio
 
 ROUTES = {
     ("GET", "/v1/sessions"): b"",
+    ("GET", "/v1/load-balancing"): b"",
     ("POST", "/v1/logoff"): b'{"all": true}',
     ("POST", "/v1/clock"): b'{"advance": 1}',
     ("GET", "/v1/events"): b"",
