@@ -265,7 +265,7 @@ class Login:
         same_host = (target.host, target.port) == (self._gateway.host, self._gateway.port)
         self._gateway = target
         if same_host:
-            # protocol.md §1.2: a headend that redirects within itself wants to be browsed
+            # docs/protocol.md §1.2: a headend that redirects within itself wants to be browsed
             self._xml = False
             return self._open()
         self._cookies.clear()

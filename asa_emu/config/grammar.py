@@ -83,7 +83,7 @@ def _refuse_participation(_document: Document, block: Block) -> str:
 C = Command
 _LEVEL = "[privilege <LEVEL:int 0-15>]"
 _SEVERITY = f"<LEVEL:int 0-7>|{'|'.join(LEVELS)}"
-# A row is a row of a table, as in the reference; the formatter would make ten lines of each.
+# A row is a row of a table, as in a command reference; the formatter would make ten lines of each.
 # fmt: off
 _GLOBAL: Final = (
     C("ASA Version <VERSION:rest>", "The release this configuration was written by"),

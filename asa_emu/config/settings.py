@@ -2,7 +2,7 @@
 
 Each stands for the command of the same name and carries the type of its value, so that the policy is put
 together without a string in sight. Durations are seconds; None and empty mean `none`. Defaults and ranges are
-Cisco's, from the reference's section 3; S36 and S44 fix DPD and keepalive.
+Cisco's, from its command reference; S36 and S44 fix DPD and keepalive.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class AuthForm:
         return next((group for group in self.groups if group.selected), first)
 
     def fields_for(self, group: GroupOption | None) -> tuple[FormField, ...]:
-        """Return the inputs that go with the chosen group (protocol.md §1.5: second-auth, noaaa)."""
+        """Return the inputs that go with the chosen group (docs/protocol.md §1.5: second-auth, noaaa)."""
         second = group is not None and group.second_auth
         silent = group is not None and group.no_aaa
         return tuple(

@@ -3,7 +3,7 @@ of a client without XML.
 
 A request body flows into `parse_client_document_untrusted` (or `parse_legacy_reply_untrusted`) at the
 headend; the client emulator makes such bodies with `init`, `auth_reply`, `logout` and `legacy_reply`. The
-shapes are those of protocol.md §1.4 and §1.8. Nothing here judges an answer.
+shapes are those of docs/protocol.md §1.4 and §1.8. Nothing here judges an answer.
 """
 
 import urllib.parse

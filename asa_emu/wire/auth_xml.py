@@ -1,6 +1,6 @@
 """The documents of a login ("aggregate authentication"), both ways and for both ends.
 
-A login is a short exchange over HTTPS (protocol.md §1 holds what was seen on the wire):
+A login is a short exchange over HTTPS (docs/protocol.md §1 holds what was seen on the wire):
 
     client  init ----------------------------------->  server
     client  <-------------------- auth-request (form)  server

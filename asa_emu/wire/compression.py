@@ -5,7 +5,7 @@ A connection that has agreed on an encoding makes one codec with `make_codec` an
 `compress` for what it sends, `decompress` for what arrives. `lzs` and `oc-lz4` treat each packet alone, so
 they also fit datagrams that may be lost; `deflate` carries its history from packet to packet, so it lives
 exactly as long as one TLS tunnel, must see every compressed packet in order, and is never agreed on for DTLS
-(protocol.md §3.5).
+(docs/protocol.md §3.5).
 
 Whatever the payload, `decompress` returns at most MAX_OUTPUT bytes or raises CompressionError. Whether
 compressing is worth its time, and what is negotiated, is decided elsewhere.

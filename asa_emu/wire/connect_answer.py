@@ -1,4 +1,4 @@
-"""What a headend grants to a CONNECT (protocol reference §2.4, §2.5 and §6).
+"""What a headend grants to a CONNECT (docs/protocol.md §2.4, §2.5 and §6).
 
 The headend fills a `ConnectAnswer` in and renders it; a client parses one out of a 200. Rendering is exact to
 the byte: openconnect compares names with their case, and ends without a word when it finds no MTU in them.
@@ -35,7 +35,7 @@ CSTP_ENCODINGS = ("oc-lz4", "lzs", "deflate")
 DTLS_ENCODINGS = ("oc-lz4", "lzs")
 REKEY_METHODS = ("none", "ssl", "new-tunnel")
 
-# Protocol reference §6, with what only an ASA sends put beside its kin.
+# docs/protocol.md §6, with what only an ASA sends put beside its kin.
 _ANSWER_ORDER = {
     name: place
     for place, name in enumerate(

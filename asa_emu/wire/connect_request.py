@@ -1,4 +1,4 @@
-"""What a client asks for with CONNECT (protocol reference §2.1).
+"""What a client asks for with CONNECT (docs/protocol.md §2.1).
 
 A client emulator fills a `ConnectRequest` in and renders it; the headend parses one out of the headers it
 got. The names are written in openconnect's case and order, because ocserv compares them with their case and

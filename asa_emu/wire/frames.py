@@ -1,4 +1,4 @@
-"""CSTP frames, the packets inside the TLS connection after CONNECT (protocol reference §3).
+"""CSTP frames, the packets inside the TLS connection after CONNECT (docs/protocol.md §3).
 
 Protocol flow, once the answer to CONNECT has ended with its blank line:
 

@@ -1,6 +1,6 @@
 """LZS, the compression that Cisco's clients and openconnect offer as `lzs`: each packet alone, no history.
 
-The code is a string of bits, most significant first (RFC 1974 §2, protocol.md §3.5):
+The code is a string of bits, most significant first (RFC 1974 §2, docs/protocol.md §3.5):
 
     0 bbbbbbbb                        a literal byte
     1 1 ooooooo      length           a copy from 1..127 bytes back

@@ -2,7 +2,7 @@
 
 It does the two handshakes the field has, plain PSK (PSK-NEGOTIATE) and the resumption of a session that the
 tunnel made up (X-DTLS-Master-Secret, at DTLS 1.2, 1.0 and Cisco's 0x0100), and it refuses everything else: no
-certificates, no key exchange, no renegotiation, no tickets. Why it exists is told in design.md section 3: no
+certificates, no key exchange, no renegotiation, no tickets. Why it exists is told in docs/decisions.md: no
 library serves the resumption. It may import `asa_emu.wire.errors`, hashlib, hmac and the primitives of
 `cryptography`. The headend's UDP socket and the client emulator's tunnel call it; neither needs a name that
 is not exported here.

@@ -96,7 +96,7 @@ class Association(Channel):
     def keylog_line(self) -> str:
         """Return the NSS key log line that opens a capture in Wireshark; empty before there are keys.
 
-        Good for resumptions and version 0x0100 too (dtls.md §8).
+        Good for resumptions and version 0x0100 too (docs/protocol.md §4.8).
         """
         return f"CLIENT_RANDOM {self.client_random.hex()} {self._master.hex()}" if self._master else ""
 

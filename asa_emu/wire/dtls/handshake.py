@@ -77,7 +77,7 @@ class Handshake(ABC):
         return 0, HANDSHAKE, encode_message(kind, sequence, body)
 
     def _hash(self, kind: int, sequence: int, body: bytes) -> None:
-        # DTLS 0.9 hashes no headers (protocol.md §4.7), the others that of the unfragmented message.
+        # DTLS 0.9 hashes no headers (docs/protocol.md §4.7), the others that of the unfragmented message.
         self._transcript += body if self.version == DTLS_0_9 else encode_message(kind, sequence, body)
 
     def _forget_transcript(self) -> None:
@@ -92,7 +92,7 @@ class Handshake(ABC):
         """Return ChangeCipherSpec and Finished."""
         change = b"\x01"
         if self.version == DTLS_0_9:
-            # It counts as a message and says its number (protocol.md §4.7).
+            # It counts as a message and says its number (docs/protocol.md §4.7).
             change += self.send_sequence.to_bytes(2, "big")
             self.send_sequence += 1
         _, kind, message = self._write(FINISHED, self._verify_data(client=self.is_client))

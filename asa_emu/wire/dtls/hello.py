@@ -2,7 +2,7 @@
 bodies.
 
 A UDP socket shows every datagram of handshake type to `peek_client_hello_untrusted`; the session id or the
-App-ID in it says whose it is (protocol.md §4.4). Only if that session exists does `CookieJar.answer`
+App-ID in it says whose it is (docs/protocol.md §4.4). Only if that session exists does `CookieJar.answer`
 speak, and only a hello that brings the cookie back is worth a `DtlsServer`. So a spoofed source address costs
 one HMAC, and gets back less than it sent. `DtlsServer` and `DtlsClient` read and write the rest.
 """

@@ -1,7 +1,7 @@
 """From a shared secret to record keys: the two kinds of secret, the PRF, the key block and the Finished
 values.
 
-The secrets come from the TLS tunnel: the exporter gives the PSK (protocol.md §4.5), the header
+The secrets come from the TLS tunnel: the exporter gives the PSK (docs/protocol.md §4.5), the header
 X-DTLS-Master-Secret the master secret of a session that never existed (§4.6). Nothing here is random
 and nothing is parsed.
 """

@@ -149,7 +149,7 @@ def choose(
     PSK-NEGOTIATE wins where the tunnel's TLS has an exporter; then the first AES-GCM name of X-DTLS12, its
     first CBC name, an OC-DTLS1_2 name, and only if `legacy` a name at version 0x0100. Within a kind the
     client's order counts. OC2-* names are never picked: openconnect lists them but would resume them as PSK
-    (dtls.md §1).
+    (docs/protocol.md §4.3).
     """
     if exporter and PSK_NEGOTIATE in dtls_ciphers:
         return Choice(Variant.PSK, DTLS_HEADER, PSK_NEGOTIATE, SUITES[0x00A9], DTLS_1_2)

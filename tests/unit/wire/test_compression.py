@@ -48,7 +48,7 @@ def test_stateless_codecs_need_no_history(name: str) -> None:
 
 
 def test_deflate_is_one_raw_stream_with_a_running_checksum() -> None:
-    """The peer's side in bare zlib (protocol.md §3.5): wbits -12, sync flush, Adler-32 over all packets."""
+    """The peer's side in bare zlib (docs/protocol.md §3.5): wbits -12, sync flush, Adler-32 of it all."""
     codec = Deflate()
     peer = zlib.decompressobj(-12)
     adler = 1

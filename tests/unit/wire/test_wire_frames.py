@@ -16,7 +16,7 @@ from asa_emu.wire.frames import (
     parse_disconnect_untrusted,
 )
 
-# As seen between openconnect 9.01 and ocserv 1.1.6 (protocol reference §3.1 and §6).
+# As seen between openconnect 9.01 and ocserv 1.1.6 (docs/protocol.md §3.1 and §6).
 SEEN = [
     (PacketType.KEEPALIVE, b"", "5354460100000700"),
     (PacketType.DPD_REQUEST, b"", "5354460100000300"),

@@ -24,7 +24,7 @@ def test_the_headend_prefers_in_its_own_order(
     [
         (1406, 1500, 1390, False, 37, 1390),
         (1406, 1500, 1434, False, 37, 1406),
-        # AES-256-GCM over a path of 1500: what openconnect and ocserv settle on (protocol reference §6).
+        # AES-256-GCM over a path of 1500: what openconnect and ocserv settle on (docs/protocol.md §6).
         (9000, 1500, None, False, 37, 1434),
         (9000, 1500, None, True, 37, 1414),
         (9000, 1500, None, False, 0, 1472),
