@@ -3,8 +3,8 @@
 The headend renders with `auth_request`, `client_cert_request`, `auth_complete`, and for a client without XML
 with `legacy_form` and `legacy_success`; the client emulator reads all of them, and what genuine headends,
 ocserv and others send, with `parse_server_document_untrusted`. The shapes are those of docs/protocol.md
-§1.5 to §1.8. Rendering is % templates whose constant parts stand ready, because a login is on the hot path. Single
-sign-on and second certificates are recognised and named, never acted on.
+§1.5 to §1.8. Rendering is % templates whose constant parts stand ready, because a login is on the hot path.
+Single sign-on and second certificates are recognised and named, never acted on.
 """
 
 from dataclasses import dataclass, field
