@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, Protocol, TextIO, cast
 
 import structlog
 import trio
@@ -33,7 +33,15 @@ from OpenSSL import SSL
 
 from asa_emu.aaa.passwords import hash_password
 from asa_emu.cli.console import NotSaved, Services
-from asa_emu.config import Config, ConfigError, LogHost, built_in_config, inside_gateway, parse_config
+from asa_emu.config import (
+    Config,
+    ConfigError,
+    LogHost,
+    Report,
+    built_in_config,
+    inside_gateway,
+    parse_config,
+)
 from asa_emu.dataplane.hub import Hub
 from asa_emu.dataplane.inside import InsideNetwork
 from asa_emu.headend.headend import Headend
@@ -156,6 +164,11 @@ class Running:
     pin: str
     stopping: trio.Event
 
+    @property
+    def reports(self) -> list[Report]:
+        """Lines of its configuration that are kept without effect, or taken leniently."""
+        return self.gateway.headend.config.reports
+
     def ready_line(self) -> str:
         """The line on stdout that tells people and scripts where it is."""
         return f"asa-emu ready https={self.https} dtls={self.dtls or '-'} manage={self.manage} {self.pin}"
@@ -255,7 +268,7 @@ async def run_headend(
                     pin=identity.pin,
                     stopping=trio.Event(),
                 )
-                with _ready_files(options, running):
+                with ready_files(options, running.ready_record(), manage.port):
                     task_status.started(running)
                     await running.stopping.wait()
                 with trio.move_on_after(FAREWELL_LIMIT):
@@ -291,20 +304,38 @@ async def _farewell(gateway: Gateway, https: HttpsEndpoint) -> None:
     await https.tunnels_closed()
 
 
-async def serve(options: Options) -> int:
-    """Run a headend as a program: announce it, stop on SIGINT or SIGTERM; the exit code."""
+class Started(Protocol):
+    """What a program announces: one headend, or several."""
+
+    @property
+    def stopping(self) -> trio.Event:
+        """To be set to stop it in order."""
+
+    @property
+    def reports(self) -> list[Report]:
+        """What the configuration says that has no effect."""
+
+    def ready_line(self) -> str:
+        """The line on stdout."""
+
+
+async def serve(options: Options, start: Callable[..., Awaitable[None]] = run_headend) -> int:
+    """Run a headend, or whatever `start` starts, as a program: announce it, stop on SIGINT or SIGTERM.
+
+    Returns the exit code.
+    """
     configure_logging(options.log_format, options.log_level)
     _tune_collector()
     code = 0
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                running = await nursery.start(run_headend, options)
+                running: Started = await nursery.start(start, options)
                 try:
                     print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
                 except OSError as error:
                     log.warning("ready_line.not_written", error=error.strerror)
-                for report in running.gateway.headend.config.reports:
+                for report in running.reports:
                     log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
@@ -413,7 +444,7 @@ def _tune_collector() -> None:
 
 
 def _load_config(options: Options) -> Config:
-    config = _read_config(options)
+    config = read_config(options)
     editor = config.editor()
     for line in options.typed:
         outcome = editor.execute(line)
@@ -422,7 +453,8 @@ def _load_config(options: Options) -> Config:
     return config
 
 
-def _read_config(options: Options) -> Config:
+def read_config(options: Options) -> Config:
+    """The configuration as its file or text has it. Raises `UsageError`."""
     if options.config is None and options.config_text is None:
         return built_in_config(hasher=_hasher)
     text, source = options.config_text, "config"
@@ -579,13 +611,13 @@ def _keylog(path: Path | None) -> Iterator[KeylogSink | None]:
 
 
 @contextmanager
-def _ready_files(options: Options, running: Running) -> Iterator[None]:
+def ready_files(options: Options, facts: dict[str, Any], manage_port: int) -> Iterator[None]:
     """Write the ready file, and one in the state directory for `asa-emu console`; both go at the end."""
-    record = json.dumps(running.ready_record()) + "\n"
+    record = json.dumps(facts) + "\n"
     written: list[Path] = []
     try:
         if options.state is not None:
-            path = options.state / READY_NAME.format(pid=os.getpid(), port=running.manage.port)
+            path = options.state / READY_NAME.format(pid=os.getpid(), port=manage_port)
             try:
                 options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write_whole(path, record, 0o600)

@@ -71,6 +71,8 @@ class Balancing:
         listens_on: tuple[str, int],
     ) -> None:
         self.balancer = Balancer()
+        self.has_listened = trio.Event()
+        """Set when it has the cluster's address for the first time."""
         self._gateway = gateway
         self._https = https
         self._site = site
@@ -226,6 +228,7 @@ class Balancing:
         context, site = self._https.context, self._site
         self._cluster = HttpsEndpoint(self._gateway, listener, context, site, redirect=self._redirect)
         self._gateway.dispatcher.add(self._cluster)
+        self.has_listened.set()
 
     def _close(self) -> None:
         if self._cluster is not None:
