@@ -355,11 +355,16 @@ def _read_duration(argument: Argument, word: str, freed: bool, unit: float, name
                 "an !emu line takes any duration with a unit"
             )
         return number * unit, str(number)
+    return parse_duration(word), word
+
+
+def parse_duration(word: str) -> float:
+    """Seconds of `500ms`, `8s`, `2m` or `1h`; raises ValueError."""
     parts = _DURATION.fullmatch(word)
     seconds = float(parts[1]) * _UNIT_SECONDS[parts[2]] if parts else 0.0
     if not 0 < seconds <= LONGEST_SECONDS:
         raise ValueError(f"bad duration {word!r}, expected a number with a unit: 500ms, 8s, 2m or 1h")
-    return seconds, word
+    return seconds
 
 
 def _read_address(argument: Argument, word: str, freed: bool) -> tuple[object, str]:

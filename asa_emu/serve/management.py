@@ -4,7 +4,7 @@
     GET  /v1/sessions     every session with its tunnels and counters
     GET  /v1/load-balancing  role, director, members with their loads, clients sent on
     POST /v1/logoff       {"name": "walter"} … -> {"logged_off": 1}
-    POST /v1/clock        {"advance": 1800} or {"rate": 60} -> the time line
+    POST /v1/clock        {"advance": "30m"} or {"rate": 60} -> the time line
     POST /v1/cli          {"line": "show clock", "session": "optional name"} -> {"text", "prompt"}
     GET  /v1/events       server-sent events, one for each state change from now on
 
@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 import trio
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from asa_emu.config.syntax import parse_duration
 from asa_emu.ha.balance import Balancer, Member
 from asa_emu.serve.console import Consoles
 from asa_emu.serve.gateway import Gateway
@@ -88,17 +89,21 @@ class LogoffBody(BaseModel):
         return Logoff("tunnel_group", self.tunnel_group)
 
 
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
 class ClockBody(BaseModel):
-    """A jump ahead, in seconds, or a new rate, or both: the jump comes first."""
+    """A jump ahead, in seconds or as `30m`, or a new rate, or both: the jump comes first."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    advance: Annotated[float, Field(ge=0, le=10 * 365 * 86400)] | None = None
+    advance: Annotated[float, Field(ge=0, le=10 * 365 * 86400), BeforeValidator(_seconds)] | None = None
     rate: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _some(self) -> ClockBody:
         if self.advance is None and self.rate is None:
-            raise ValueError("give advance (seconds), rate (emulated seconds per second), or both")
+            raise ValueError("give advance (seconds, or 30m), rate (emulated seconds per second), or both")
         return self
 
 

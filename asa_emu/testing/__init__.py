@@ -87,9 +87,9 @@ class HeadendProcess:
         count: int = self.api("POST", "/v1/logoff", selector)["logged_off"]
         return count
 
-    def advance(self, seconds: float) -> None:
-        """Let emulated time jump ahead."""
-        self.api("POST", "/v1/clock", {"advance": seconds})
+    def advance(self, duration: float | str) -> None:
+        """Let emulated time jump ahead, by seconds or by a text such as `30m`."""
+        self.api("POST", "/v1/clock", {"advance": duration})
 
 
 @contextmanager

@@ -242,6 +242,8 @@ async def test_a_client_that_is_logged_off_is_told(asa: Running) -> None:
         ("/v1/clock", b'{"advance": NaN}', "advance"),
         ("/v1/clock", b'{"advance": Infinity}', "advance"),
         ("/v1/clock", b'{"advance": true}', "advance"),
+        ("/v1/clock", b'{"advance": "1800"}', "a number with a unit"),
+        ("/v1/clock", b'{"advance": "-30m"}', "a number with a unit"),
         ("/v1/clock", b'{"rate": 0}', "rate"),
         ("/v1/clock", b'{"rate": -60}', "rate"),
         ("/v1/clock", b'{"rate": 1e9}', "rate"),
@@ -325,9 +327,10 @@ async def test_requests_may_follow_each_other_on_one_connection(asa: Running) ->
 # the clock
 
 
-async def test_time_jumps_ahead(asa: Running) -> None:
+@pytest.mark.parametrize("advance", [1800, "30m", "1800s", "0.5h"])
+async def test_time_jumps_ahead(asa: Running, advance: object) -> None:
     async with management(asa) as api:
-        answer = await api.post("/v1/clock", advance=1800)
+        answer = await api.post("/v1/clock", advance=advance)
         assert answer == {"now": "2012-11-30T22:43:24.000Z", "rate": 1.0}
 
 
