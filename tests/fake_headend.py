@@ -104,13 +104,13 @@ class FakeHeadend:
 
 @contextlib.asynccontextmanager
 async def fake_headend(
-    directory: Path, script: Script, name: str = "127.0.0.1"
+    directory: Path, script: Script, name: str = "127.0.0.1", address: str = "127.0.0.1"
 ) -> AsyncIterator[FakeHeadend]:
-    """Listen on a free port of loopback with a certificate for `name`; run `script` on each connection."""
+    """Listen on a free port with a certificate for `name`; run `script` on each connection."""
     identity = open_server_identity(directory, [name])
     context = server_context(directory / "server.pem", directory / "server.key")
     listener = trio.socket.socket()
-    await listener.bind(("127.0.0.1", 0))
+    await listener.bind((address, 0))
     listener.listen()
     headend = FakeHeadend(listener.getsockname()[1], identity.pin)
 
