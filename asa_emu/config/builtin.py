@@ -1,6 +1,7 @@
 """The configuration of a headend that was given none: two groups, pools for 20,000, one user.
 
-It is text like any other and shows what a lab's configuration can say.
+It is text like any other and shows what a lab's configuration can say. Only the inside network goes into the
+tunnel, and no name server is handed out: whoever connects with root keeps a machine that works.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ interface GigabitEthernet0/0
  nameif outside
  security-level 0
  no ip address
+access-list INSIDE extended permit ip 10.0.0.0 255.0.0.0 any
+access-list INSIDE extended permit ip fd00:99::/64 any
 access-list CONTRACTORS standard permit 10.99.0.0 255.255.0.0
 webvpn
  enable outside
@@ -27,7 +30,6 @@ webvpn
  tunnel-group-list enable
 group-policy EMPLOYEES internal
 group-policy EMPLOYEES attributes
- dns-server value 10.99.0.1
  vpn-simultaneous-logins 3
  vpn-tunnel-protocol ssl-client ssl-clientless
  default-domain value example.test
@@ -37,11 +39,13 @@ group-policy CONTRACTORS internal
 group-policy CONTRACTORS attributes
  banner value Contractors reach the lab network only.
  vpn-tunnel-protocol ssl-client ssl-clientless
- split-tunnel-policy tunnelspecified
  split-tunnel-network-list value CONTRACTORS
  address-pools value POOL
 group-policy DfltGrpPolicy attributes
  vpn-tunnel-protocol ssl-client ssl-clientless
+ split-tunnel-policy tunnelspecified
+ ipv6-split-tunnel-policy tunnelspecified
+ split-tunnel-network-list value INSIDE
  address-pools value POOL
 username walter password secret
 username walter attributes

@@ -313,6 +313,11 @@ def test_built_in_configuration() -> None:
             client.wait_connected()
             client.ping("fd00:99::1")
             assert lab.session("walter")["group_policy"] == "EMPLOYEES"
+            # who tries it with root keeps the default route and the names of the machine
+            told = client.tun.environment
+            assert (told["CISCO_SPLIT_INC_0_ADDR"], told["CISCO_SPLIT_INC_0_MASKLEN"]) == ("10.0.0.0", "8")
+            assert told["CISCO_IPV6_SPLIT_INC_0_ADDR"] == "fd00:99::"
+            assert "INTERNAL_IP4_DNS" not in told
 
 
 def test_secrets_stay_out_of_the_log(user: str) -> None:

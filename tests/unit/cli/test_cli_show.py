@@ -122,9 +122,9 @@ def test_a_pool_and_its_addresses() -> None:
 @pytest.mark.parametrize(
     ("pipe", "lines"),
     [
-        ("include dns|wins", [" dns-server value 10.99.0.1"]),
+        ("include dns|logins", [" vpn-simultaneous-logins 3"]),
         ("i default-domain.*test$", [" default-domain value example.test"]),
-        ("grep dns-server", [" dns-server value 10.99.0.1"]),
+        ("grep simultaneous-logins", [" vpn-simultaneous-logins 3"]),
         ("begin address", [" address-pools value POOL", " ipv6-address-pools value POOL6"]),
         ("include nothing like it", []),
         ("begin nothing like it", []),

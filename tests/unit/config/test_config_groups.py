@@ -2,7 +2,14 @@
 
 import pytest
 
-from asa_emu.config import Config, GroupOption, built_in_config, inside_gateway, parse_config
+from asa_emu.config import (
+    Config,
+    GroupOption,
+    built_in_config,
+    effective_policy,
+    inside_gateway,
+    parse_config,
+)
 
 GROUPS = """\
 webvpn
@@ -141,4 +148,7 @@ def test_the_built_in_configuration_is_clean() -> None:
     assert len(config.pools["POOL"]) > config.max_sessions <= len(config.ipv6_pools["POOL6"])
     user = config.user("walter")
     assert user and user.password and user.password.text == "secret"
+    policy = effective_policy(config, "walter", "EMPLOYEES")
+    assert [str(network) for network in policy.split_include] == ["10.0.0.0/8", "fd00:99::/64"]
+    assert policy.dns_servers == ()  # nothing inside answers questions for names
     assert parse_config(config.startup()).document == config.document
