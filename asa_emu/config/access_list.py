@@ -15,6 +15,11 @@ from asa_emu.config.syntax import mask_length
 
 ANY4: Final = IPv4Network("0.0.0.0/0")
 ANY6: Final = IPv6Network("::/0")
+_NOT_NETWORKS: Final = frozenset(
+    {"object", "object-group", "interface", "user", "user-group", "security-group", "object-group-security"}
+)
+"""What may stand in the place of a network."""
+_AFTER_DESTINATION: Final = frozenset({"log", "inactive", "time-range"})
 
 
 def read_ace(text: str, names: Mapping[str, str], line: int) -> Ace:
@@ -44,12 +49,14 @@ def read_ace(text: str, names: Mapping[str, str], line: int) -> Ace:
     if unread:
         return Ace(action == "permit", (), unread, line)
     networks, left = _networks([names.get(word, word) for word in rest])
-    if kind == "standard":
-        if left:
-            raise ValueError(f"unexpected word {left[0]!r} at the end")
-        networks = tuple(network for network in networks if network.version == 4)
-    elif not left:
-        raise ValueError("an extended entry needs a source and a destination")
+    if kind == "extended":
+        _check_destination(left)
+        return Ace(action == "permit", networks, "", line)
+    if left:
+        raise ValueError(f"unexpected word {left[0]!r} at the end")
+    networks = tuple(network for network in networks if network.version == 4)
+    if not networks:
+        raise ValueError(f"bad network {rest[-1]!r}, a standard list has IPv4 alone; say extended permit ip")
     return Ace(action == "permit", networks, "", line)
 
 
@@ -60,9 +67,20 @@ def _foreign(words: list[str]) -> str:
         return "inactive"
     if words[0] != "ip":
         return f"protocol {words[0]}"
-    if len(words) > 1 and words[1] in ("object", "object-group", "interface", "user", "user-group"):
+    if len(words) > 1 and words[1] in _NOT_NETWORKS:
         return f"{words[1]} as source"
     return ""
+
+
+def _check_destination(words: list[str]) -> None:
+    """Refuse what an ASA would: the destination means nothing to split tunnelling, but a typo is one."""
+    if not words:
+        raise ValueError("an extended entry needs a source and a destination")
+    if words[0] in _NOT_NETWORKS:
+        return
+    _, left = _networks(words)
+    if left and left[0] not in _AFTER_DESTINATION:
+        raise ValueError(f"unexpected word {left[0]!r} at the end")
 
 
 def _networks(words: list[str]) -> tuple[tuple[Network, ...], list[str]]:

@@ -187,7 +187,7 @@ _WEBVPN: Final = (
     C("anyconnect profiles <NAME> <FILE>", "Name a client profile", v.first_of("FILE"),
       keyed_by=("NAME",)),
     C("anyconnect enable", "Let AnyConnect clients in", v.true),
-    C("tunnel-group-list enable", "Show the group list", v.true),
+    C("tunnel-group-list {enable}", "Show the group list", v.true),
     C("hostscan enable", "Demand a host scan before login", v.true),
     C("csd enable", "Demand a host scan, as before 9.5", v.true, "hostscan enable"),
     *(C(f"{head} image <FILE>", "Name the host scan package", v.first_of("FILE"), "hostscan image")
@@ -342,7 +342,7 @@ _EMULATED_ATTRIBUTES: Final = (
     C("disconnected-timeout {<DURATION:seconds>|none}", "Set how long a session outlives its SSL tunnel"),
 )
 _EMULATED_WEBVPN: Final = (
-    C("dtls legacy-0100 enable", "Speak Cisco's DTLS 0.9 to old clients", v.true),
+    C("dtls legacy-0100 {enable|disable}", "Speak Cisco's DTLS 0.9 to old clients", v.flag),
 )
 _EMULATED_GROUP_WEBVPN: Final = (
     C("anyconnect compression {oc-lz4|lzs|deflate|none}...", "Choose codecs, the best one first",

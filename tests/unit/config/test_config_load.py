@@ -212,6 +212,11 @@ def test_what_an_ipsec_line_hides_is_not_interpreted() -> None:
         ("access-list A standard allow any", "expected permit or deny"),
         ("access-list A extended permit ip any", "a source and a destination"),
         ("access-list A standard permit host nowhere", "bad network"),
+        ("access-list A standard permit fd00::/8", "a standard list has IPv4 alone"),
+        ("access-list A standard permit any6", "a standard list has IPv4 alone"),
+        ("access-list A extended permit ip any 10.0.0.0", "without a mask"),
+        ("access-list A extended permit ip any nowhere 255.0.0.0", "bad network"),
+        ("access-list A extended permit ip any any any", "unexpected word 'any'"),
         ("access-list A standard permit", "incomplete access-list entry"),
         ("access-list A extended deny", "incomplete access-list entry"),
         ("interface a\n ip address fd00::1 255.0.0.0", "expected IPv4 (or dhcp, pppoe)"),
@@ -222,6 +227,8 @@ def test_what_an_ipsec_line_hides_is_not_interpreted() -> None:
         ("tunnel-group T type remote-access\ntunnel-group T webvpn-attributes\n group-url https://[x enable",
          "3: bad URL"),
         ("webvpn\n !emu port 70000", "from 1 to 65535"),
+        ("webvpn\n !emu dtls legacy-0100 on", "2: bad value 'on', expected disable or enable"),
+        ("webvpn\n tunnel-group-list on", "2: bad value 'on', expected enable"),
         ("!emu username bob password \"\"", "an empty password"),
         ("username bob password one two", "unexpected word after the password"),
         ("!emu username bob totp 0189", "bad base32"),
@@ -346,9 +353,11 @@ def test_what_split_tunnelling_cannot_use_still_loads() -> None:
         "access-list A permit ip 10.0.0.0 255.0.0.0 any4\naccess-list A webtype permit url any\n"
         "access-list A advanced permit ip any any rule-id 1\n"
         "access-list A extended permit ip object-group X any\naccess-list A standard permit any\n"
+        "access-list A extended permit ip host 10.0.0.1 object Y log\n"
+        "access-list A extended permit ip host 10.0.0.1 10.1.0.0 255.255.0.0 log debugging interval 60\n"
     )
     entries = config.access_list("A")
-    assert [len(entry.networks) for entry in entries] == [0, 1, 0, 0, 0, 1]
+    assert [len(entry.networks) for entry in entries] == [0, 1, 0, 0, 0, 1, 1, 1]
     assert [entry.unread for entry in entries if entry.unread] == [
         "protocol tcp",
         "of kind webtype",
