@@ -11,12 +11,23 @@ the command line.
 
 from client_emu.adapter import AdapterSettings, PingResult, UserAdapter
 from client_emu.client import Client, ConnectFailed
-from client_emu.events import Connected, Disconnected, Dtls, Error, Event, Failed, Reconnected, Reconnecting
+from client_emu.events import (
+    AdapterChanged,
+    Connected,
+    Disconnected,
+    Dtls,
+    Error,
+    Event,
+    Failed,
+    Reconnected,
+    Reconnecting,
+)
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.lifecycle import Phase
 from client_emu.options import ClientOptions
 
 __all__ = [
+    "AdapterChanged",
     "AdapterSettings",
     "Client",
     "ClientOptions",
