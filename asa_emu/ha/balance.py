@@ -133,8 +133,7 @@ class Balancer:
             self._listens_until = now + LISTEN
             self.news.append((News.STARTED, me.ip))
         self.me = me
-        self._seat(me, now)
-        self._seats[me.address].member = me
+        self._seats[me.address] = _Seat(me, now)
 
     def withdraw(self) -> None:
         """Take part no more."""

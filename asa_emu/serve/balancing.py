@@ -113,8 +113,7 @@ class Balancing:
         balancer, now = self.balancer, trio.current_time()
         balancer.on_deadline(now)
         said = self._gateway.headend.config.load_balancing
-        me = self._myself(said)
-        before = balancer.me
+        me, before = self._myself(said), balancer.me
         if before is not None and (
             me is None or me.address != before.address or said.cluster_ip != self._said.cluster_ip
         ):
@@ -123,20 +122,50 @@ class Balancing:
             balancer.withdraw()
             self._tell()
         if me is not None:
-            self._said = said
-            starts = balancer.me is None
-            balancer.take_part(me, now)
-            if starts:
-                self._check_subnet()
-            await self._meet(me, balancer.wants_role(now))
+            await self._take_part(said, me)
         if balancer.directs:
             self._open()
         else:
             self._close()
         self._tell()
 
+    async def _take_part(self, said: LoadBalancing, me: Member) -> None:
+        balancer, starts, self._said = self.balancer, self.balancer.me is None, said
+        balancer.take_part(replace(me, able=self._could_listen()), trio.current_time())
+        self._tell()
+        if starts:
+            self._check_subnet()
+        asked = False
+        while balancer.me is not None and not asked:
+            now = trio.current_time()
+            asked = wants_role = balancer.wants_role(now)
+            roll = await self._meet(balancer.me, wants_role)
+            if roll is None:
+                return
+            for member, age in roll.rows:
+                balancer.heard(member, now - age)
+            balancer.leased(roll.director, now + roll.left, trio.current_time())
+            # the role may have become free this very moment
+            asked = asked or not balancer.wants_role(now)
+
+    async def _meet(self, mine: Member, wants_role: bool) -> Roll | None:
+        """Visit the meeting; None when it cannot be reached, which is said once."""
+        try:
+            with trio.fail_after(MEET_LIMIT):
+                roll = await self._meeting.meet(self._said, mine, wants_role)
+        except (MeetingDown, trio.TooSlowError) as error:
+            if isinstance(error, MeetingDown) and error.for_all:
+                self.balancer.cut_off(trio.current_time())
+            if self._in_touch:
+                log.warning("balancing.out_of_touch", reason=str(error) or "no answer")
+                self._notice((718005,), ip=self._said.cluster_ip, port=self._said.port)
+            self._in_touch = False
+            return None
+        self._in_touch = True
+        return roll
+
     def _myself(self, said: LoadBalancing) -> Member | None:
-        """Its own heartbeat, None when it does not take part."""
+        """What it says of itself, None when it does not take part."""
         if self._stopped or not said.participate or said.cluster_ip is None:
             return None
         headend = self._gateway.headend
@@ -151,7 +180,6 @@ class Balancing:
             used=len(headend.db),
             limit=headend.db.capacity,
             fqdn=f"{config.hostname}.{config.domain_name}" if config.domain_name else "",
-            able=self._could_listen(said.cluster_ip),
         )
 
     def _own_ip(self, said: LoadBalancing) -> str | None:
@@ -175,24 +203,6 @@ class Balancing:
         if interface is not None and cluster is not None and ip_address(cluster) not in interface.network:
             self._notice((718084,), ip=str(interface.ip), mask=str(interface.netmask))
 
-    async def _meet(self, mine: Member, wants_role: bool) -> None:
-        balancer, asked_at = self.balancer, trio.current_time()
-        try:
-            with trio.fail_after(MEET_LIMIT):
-                roll = await self._meeting.meet(self._said, mine, wants_role)
-        except (MeetingDown, trio.TooSlowError) as error:
-            if isinstance(error, MeetingDown) and error.for_all:
-                balancer.cut_off(trio.current_time())
-            if self._in_touch:
-                log.warning("balancing.out_of_touch", reason=str(error) or "no answer")
-                self._notice((718005,), ip=self._said.cluster_ip, port=self._said.port)
-            self._in_touch = False
-            return
-        self._in_touch = True
-        for member, age in roll.rows:
-            balancer.heard(member, asked_at - age)
-        balancer.leased(roll.director, asked_at + roll.left, trio.current_time())
-
     # the cluster's address
 
     @property
@@ -200,16 +210,16 @@ class Balancing:
         """Whether it is the director and has the cluster's address."""
         return self._cluster is not None
 
-    def _could_listen(self, cluster_ip: str) -> bool:
+    def _could_listen(self) -> bool:
         """Whether the cluster's address may be bound here; said once when it may not."""
-        if self._cluster is not None:
+        if self._cluster is not None or self._said.cluster_ip is None:
             return True
         able = True
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             try:
-                sock.bind((cluster_ip, self._port))
+                sock.bind((self._said.cluster_ip, self._port))
             except OSError as error:
                 able = False
                 if self._able:
