@@ -20,21 +20,10 @@ from client_emu import AdapterChanged, Client, ClientOptions, Disconnected, Dtls
 from client_emu.client import BACKLOG
 from client_emu.gateway import Gateway
 from client_emu.lifecycle import GAVE_UP, Phase
-from tests.headend_lab import CONFIG, INSIDE, PASSWORD, client, headend, record_events, session_of
+from tests.client_lab import MINUTE, USER, lab, names_of
+from tests.headend_lab import INSIDE, PASSWORD, client, record_events, session_of
 
 pytestmark = pytest.mark.usefixtures("mock_time", "log")
-
-MINUTE = 60.0
-USER = "user001"
-
-
-@asynccontextmanager
-async def lab(state: Path, *lines: str) -> AsyncIterator[Running]:
-    """A headend whose group-policy has some more lines."""
-    last = " ipv6-address-pools value POOL6\n"
-    config = CONFIG.replace(last, last + "".join(f" {line}\n" for line in lines))
-    async with headend(state, config) as running:
-        yield running
 
 
 @dataclass(slots=True)
@@ -72,10 +61,6 @@ async def front_door(asa: Running) -> AsyncIterator[FrontDoor]:
         door = FrontDoor(Gateway("127.0.0.1", listener.socket.getsockname()[1]))
         yield door
         nursery.cancel_scope.cancel()
-
-
-def names_of(vpn: Client) -> list[str]:
-    return [event.name for event in vpn.events]
 
 
 async def outage(vpn: Client, seconds: float) -> None:
