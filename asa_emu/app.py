@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -329,21 +329,28 @@ async def serve(options: Options, start: Callable[..., Awaitable[None]] = run_he
     code = 0
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                running: Started = await nursery.start(start, options)
-                try:
-                    print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
-                except OSError as error:
-                    log.warning("ready_line.not_written", error=error.strerror)
-                for report in running.reports:
-                    log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
-                async for number in signals:
-                    log.info("stopping", signal=signal.Signals(number).name)
-                    running.stopping.set()
-                    break
+            async with trio.open_nursery() as listeners:
+                async with trio.open_nursery() as nursery:
+                    running: Started = await nursery.start(start, options)
+                    try:
+                        print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
+                    except OSError as error:
+                        log.warning("ready_line.not_written", error=error.strerror)
+                    for report in running.reports:
+                        log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
+                    listeners.start_soon(_stop_on, signals, running.stopping)
+                listeners.cancel_scope.cancel()
     except* (UsageError, BindError) as group:
         code = _complain(group)
     return code
+
+
+async def _stop_on(signals: AsyncIterator[int], stopping: trio.Event) -> None:
+    """The first signal stops the headend; impatient ones after it are taken, or they would kill it."""
+    async for number in signals:
+        if not stopping.is_set():
+            log.info("stopping", signal=signal.Signals(number).name)
+            stopping.set()
 
 
 def _complain(group: BaseExceptionGroup[UsageError | BindError]) -> int:

@@ -336,6 +336,13 @@ def test_the_ready_line_and_file_say_the_same_and_the_file_goes_with_the_headend
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_impatient_second_signal_does_not_kill_it() -> None:
+    with serve("--listen", "127.0.0.1:0") as program:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            program.process.send_signal(number)
+        assert program.stop(signal.SIGTERM)[0] == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_order_with_clients_connected(tmp_path: Path, number: signal.Signals) -> None:
     file, keylog = tmp_path / "ready.json", tmp_path / "keys.log"
