@@ -16,7 +16,7 @@ a clock that is bent must not make living members look dead.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 from typing import Final, NamedTuple
@@ -91,12 +91,12 @@ class Roll(NamedTuple):
 class _Seat:
     member: Member
     at: float
-    sent: int = 0
-    """Clients sent there that its figures may not show yet."""
+    sent: list[float] = field(default_factory=list)
+    """When clients were sent there that its figures do not show yet."""
 
     def expected_load(self) -> float:
         member = self.member
-        return (member.used + self.sent) / member.limit if member.limit else math.inf
+        return (member.used + len(self.sent)) / member.limit if member.limit else math.inf
 
 
 class Balancer:
@@ -133,7 +133,7 @@ class Balancer:
             self._listens_until = now + LISTEN
             self.news.append((News.STARTED, me.ip))
         self.me = me
-        self._seats[me.address] = _Seat(me, now)
+        self._seat(me, now)
 
     def withdraw(self) -> None:
         """Take part no more."""
@@ -154,11 +154,12 @@ class Balancer:
 
     def _seat(self, member: Member, at: float) -> bool:
         """Bring a seat up to date; whether it is new."""
-        seat = self._seats.get(member.address)
-        # a heartbeat heard twice may seem a little younger the second time
-        if seat is None or at > seat.at + POLL / 4:
-            self._seats[member.address] = _Seat(member, at)
-        return seat is None
+        old = self._seats.get(member.address)
+        if old is None or at >= old.at:
+            # who was sent there since may have logged in, or is about to
+            sent = [] if old is None else [instant for instant in old.sent if instant > at]
+            self._seats[member.address] = _Seat(member, at, sent)
+        return old is None
 
     def leased(self, holder: str | None, until: float, now: float) -> None:
         """The table says who has the role, and until when."""
@@ -195,7 +196,7 @@ class Balancer:
         seat = min(self._seats.values(), key=lambda s: (s.expected_load(), s.member.rank), default=None)
         if seat is None:
             return None
-        seat.sent += 1
+        seat.sent.append(now)
         self.picks += 1
         return seat.member
 

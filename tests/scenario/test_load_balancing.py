@@ -46,10 +46,11 @@ async def test_each_new_client_goes_to_the_least_loaded_member(state: Path) -> N
         for number in range(6):
             vpn = await stack.enter_async_context(made.client(f"user{number:03}"))
             assert (await vpn.ping(INSIDE)).received == 1
+            await trio.sleep(2 * POLL)
         assert made.sessions == {1: 2, 2: 2, 3: 2}
         await configure(made.running[2], "vpn-sessiondb max-anyconnect-premium-or-essentials-limit 2000")
-        await trio.sleep(POLL)
         for number in range(6, 10):
+            await trio.sleep(2 * POLL)
             await stack.enter_async_context(made.client(f"user{number:03}"))
         # 2 of 2,000 is more than 3 of 20,000
         assert made.sessions == {1: 4, 2: 2, 3: 4}
