@@ -195,8 +195,12 @@ class Unit:
         if (lease.unit, lease.instance) != (self.name, self.instance):
             self.heir = True
             self._why_free = ""
-            self.reason = "Other unit is Active"
-            return self.signal(Signal.THEIRS)
+            if self.has_role:
+                self.reason = "Other unit is Active"
+            step = self.signal(Signal.THEIRS)
+            if step is Step.FOLLOW:
+                self._patient_until = now
+            return step
         self.lease = lease
         self.valid_until = sent_at + self.hold
         if not self.has_role:
