@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -108,6 +109,73 @@ def serve(
         print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return trio.run(serve_headend, options)
+
+
+@app.command
+def cluster(
+    config: Path | None = None,
+    /,
+    *,
+    members: int = 2,
+    listen: str = "127.0.0.1:8443",
+    time: str = "real",
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
+    syslog: str | None = None,
+    keylog: Path | None = None,
+    state: Path | None = None,
+    ready_file: Path | None = None,
+    seed: Annotated[int | None, Parameter()] = None,
+) -> int:
+    """Run a VPN load-balancing cluster in one process until SIGINT or SIGTERM.
+
+    Clients are pointed at the cluster's address, where the director sends each of them on to the member with
+    the least load. Exit codes as for serve.
+
+    Parameters
+    ----------
+    config
+        An ASA running-config, the same for every member; the built-in one without it.
+    members
+        How many there are, 1 to 10. The first one begins as the director.
+    listen
+        IP:PORT of the cluster; its members have the addresses after this one, and the same port.
+    time
+        `real`, or how many emulated seconds pass in a second, such as 60.
+    log_format
+        The operator's log on stderr; `asa` prints the messages that an ASA would log.
+    log_level
+        The least severity that is logged.
+    syslog
+        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
+    keylog
+        Append TLS and DTLS secrets to this file, for Wireshark.
+    state
+        Directory of the certificate authority and the server's key, which the members share.
+    ready_file
+        Write all addresses, API tokens and the key pin to this file once connections are accepted, as JSON.
+    seed
+        Makes what is not secret repeatable, such as the first session index.
+    """
+    from asa_emu.cluster import run_cluster
+
+    try:
+        options = Options(
+            config=config,
+            listen=HostPort.parse(listen),
+            rate=_rate(time),
+            log_format=log_format,
+            log_level=log_level,
+            syslog=_syslog_host(syslog) if syslog is not None else None,
+            keylog=keylog,
+            state=state or default_state_directory(),
+            ready_file=ready_file,
+            seed=seed,
+        )
+    except UsageError as error:
+        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return trio.run(serve_headend, options, partial(run_cluster, count=members))
 
 
 @app.command

@@ -92,6 +92,15 @@ class HeadendProcess:
         self.api("POST", "/v1/clock", {"advance": duration})
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterProcess:
+    """A running cluster."""
+
+    front: HeadendProcess
+    """The cluster's address, with the management API of the first member."""
+    members: tuple[HeadendProcess, ...]
+
+
 @contextmanager
 def running(
     config: str | Path | None = None,
@@ -107,25 +116,61 @@ def running(
     passwords to it, `time` is `real` or a rate, `options` are further flags of `asa-emu serve`.
     Raises `HeadendFailed` when it does not start.
     """
+    flags = ["--listen", listen, "--time", str(time), *options]
+    with _process(["serve"], config, users or {}, flags) as (record, state):
+        yield _headend(record, state)
+
+
+@contextmanager
+def cluster(
+    members: int = 2,
+    config: str | Path | None = None,
+    *,
+    users: Mapping[str, str] | None = None,
+    time: str | float = "real",
+    listen: str = "127.0.0.1:0",
+    options: Sequence[str] = (),
+) -> Iterator[ClusterProcess]:
+    """Run a load-balancing cluster around a block: all of it one process, on loopback addresses in a row.
+
+    The arguments are those of `running`, `options` flags of `asa-emu cluster`.
+    """
+    flags = ["--members", str(members), "--listen", listen, "--time", str(time), *options]
+    with _process(["cluster"], config, users or {}, flags) as (record, state):
+        yield ClusterProcess(
+            _headend(record, state), tuple(_headend(member, state) for member in record["members"])
+        )
+
+
+def _headend(record: Mapping[str, Any], state: Path) -> HeadendProcess:
+    names = ("pid", "https", "dtls", "manage", "manage_token", "pin")
+    return HeadendProcess(**{name: record[name] for name in names}, state=state)
+
+
+@contextmanager
+def _process(
+    command: Sequence[str], config: str | Path | None, users: Mapping[str, str], flags: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """A program that announces itself by ready file: what it says there, and its state directory."""
     with tempfile.TemporaryDirectory(prefix="asa-emu-") as folder:
         directory = Path(folder)
         ready_file = directory / "ready.json"
-        command = [sys.executable, "-m", "asa_emu", "serve"]
-        text = _config_text(config, users or {})
+        state = directory / "state"
+        line = [sys.executable, "-m", "asa_emu", *command]
+        text = _config_text(config, users)
         if text is not None:
             file = directory / "running-config"
             file.write_text(text, encoding="utf-8")
-            command.append(str(file))
-        command += ["--listen", listen, "--time", str(time), "--ready-file", str(ready_file)]
-        command += ["--state", str(directory / "state"), *options]
+            line.append(str(file))
+        line += ["--ready-file", str(ready_file), "--state", str(state), *flags]
         log_file = directory / "log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ASA_EMU_")}
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
         try:
-            yield _wait_ready(process, ready_file, log_file, directory / "state")
+            yield _wait_ready(process, ready_file, log_file), state
         finally:
             process.terminate()
             try:
@@ -147,9 +192,7 @@ def _config_text(config: str | Path | None, users: Mapping[str, str]) -> str | N
     return "\n".join([text.rstrip("\n"), *lines, ""])
 
 
-def _wait_ready(
-    process: subprocess.Popen[bytes], ready_file: Path, log_file: Path, state: Path
-) -> HeadendProcess:
+def _wait_ready(process: subprocess.Popen[bytes], ready_file: Path, log_file: Path) -> dict[str, Any]:
     deadline = clock.monotonic() + START_LIMIT
     while not ready_file.exists():
         if process.poll() is not None:
@@ -159,6 +202,5 @@ def _wait_ready(
         if clock.monotonic() > deadline:
             raise HeadendFailed(f"the headend was not ready after {START_LIMIT} s:\n{log_file.read_text()}")
         clock.sleep(0.02)
-    record = json.loads(ready_file.read_text())
-    names = ("pid", "https", "dtls", "manage", "manage_token", "pin")
-    return HeadendProcess(**{name: record[name] for name in names}, state=state)
+    record: dict[str, Any] = json.loads(ready_file.read_text())
+    return record
