@@ -22,6 +22,7 @@ from asa_emu.config.facts import (
     Timezone,
     UserRange,
 )
+from asa_emu.config.failover import Failover
 from asa_emu.config.gateway import inside_gateway
 from asa_emu.config.load_balancing import LoadBalancing
 from asa_emu.config.logging import DeviceId, LogFilter, Logging, LogHost
@@ -47,6 +48,7 @@ __all__ = [
     "ConfigError",
     "DeviceId",
     "Editor",
+    "Failover",
     "GroupOption",
     "Hasher",
     "Interface",

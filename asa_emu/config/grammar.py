@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from asa_emu.config import failover as fo
 from asa_emu.config import load_balancing as lb
 from asa_emu.config import logging as lg
 from asa_emu.config import values as v
@@ -158,6 +159,20 @@ _GLOBAL: Final = (
     *(C(f"tunnel-group <NAME> {kind}-attributes", "Configure a connection profile", v.nothing,
         f"tunnel-group {kind}", ("NAME",), ("tunnel-group NAME",), f"config-tunnel-{kind}")
       for kind in ("general", "webvpn", "ipsec", "ppp")),
+    C("failover", "Enable failover", v.true, negatable=True),
+    C("failover lan unit {primary|secondary}", "Choose which unit this is", v.last_keyword),
+    C("failover lan interface <NAME> [<PHYSICAL:rest>]", "Name the interface to the mate", fo.interface),
+    C("failover link <NAME> [<PHYSICAL:rest>]", "Name the interface that sessions are carried over",
+      fo.interface),
+    C("failover interface ip <NAME> <ADDRESS:ip> <MASK> standby <STANDBY:ip>",
+      "Set the addresses of an interface to the mate", v.nothing, keyed_by=("NAME",)),
+    C("failover polltime [unit] [msec] <POLL:int 1-999> [holdtime [msec] <HOLD:int 1-999>]",
+      "Set how often the mate is looked for", fo.unit_timers, default="1 holdtime 15"),
+    C("failover polltime interface [msec] <POLL:int 1-999> [holdtime [msec] <HOLD:int 1-999>]",
+      "Set how often interfaces are looked at", fo.interface_timers, default="5 holdtime 25"),
+    C("failover interface-policy <COUNT>", "Set how many interfaces may fail", default="1"),
+    C("failover key <KEY:rest>", "Set the secret of the pair", texts=fo.key_texts),
+    C("failover replication http", "Carry HTTP connections too", v.true),
     C("vpn load-balancing", "Configure VPN load balancing", v.nothing, opens="config-load-balancing"),
 )
 
@@ -335,6 +350,8 @@ _EMULATED_GLOBAL: Final = (
     *(C(f"logging host <ADDRESS:ip>{port} [format {{emblem|rfc5424}}]", "Send messages to a host", lg.host,
         keyed_by=keys)
       for port, keys in (("", ("ADDRESS",)), (" <PORT>", ("ADDRESS", "PORT")))),
+    C("failover poll <POLL:seconds> hold <HOLD:seconds>", "Set how often the mate is looked for",
+      fo.free_timers, "failover polltime"),
     C("quirk <ID>", "Behave as an ASA with this bug", v.known_id("quirk", v.QUIRKS), keyed_by=("ID",)),
     C("feature <ID>", "Have this enhancement", v.known_id("feature", v.FEATURES), keyed_by=("ID",)),
 )

@@ -28,6 +28,7 @@ from asa_emu.config.facts import (
     Timezone,
     UserRange,
 )
+from asa_emu.config.failover import OWN, Failover, read_failover
 from asa_emu.config.load import decode_config, load
 from asa_emu.config.load_balancing import LoadBalancing, read_load_balancing
 from asa_emu.config.logging import Logging, read_logging
@@ -113,6 +114,33 @@ class Config:
     def logging(self) -> Logging:
         """The `logging` commands."""
         return self.remember("logging", lambda: read_logging(self.document.top))
+
+    @property
+    def failover(self) -> Failover:
+        """The `failover` commands."""
+        return self.remember("failover", lambda: read_failover(self.document.top))
+
+    def shared(self) -> str:
+        """Return what a failover mate is to have as well: all but what each unit says for itself."""
+        own = [
+            text for key in OWN if (entry := self.document.top.entries.get((key,))) for text in entry.texts
+        ]
+        return "".join(line for line in self.startup().splitlines(True) if line.rstrip("\n") not in own)
+
+    def adopt(self, shared: str) -> bool:
+        """Take over the mate's configuration, and keep what this unit says for itself.
+
+        Returns whether anything is new. ConfigError, with nothing changed, when it cannot be used.
+        """
+        if shared == self.shared():
+            return False
+        mates = load(shared, "the mate's configuration", self.document.hasher)
+        own = {(key,): self.document.top.entries.get((key,)) for key in OWN}
+        entries = mates.top.entries
+        self.document.top.entries = entries | {key: entry for key, entry in own.items() if entry is not None}
+        self.document.reports[:] = mates.reports
+        self.document.generation += 1
+        return True
 
     @property
     def load_balancing(self) -> LoadBalancing:
