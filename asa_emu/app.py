@@ -510,8 +510,7 @@ def _names(options: Options, config: Config) -> list[str]:
     said = config.load_balancing
     if not said.participate:
         return list(options.names)
-    fqdn = f"{config.hostname}.{config.domain_name}" if config.domain_name else None
-    return [*options.names, *(name for name in (said.cluster_ip, said.nat, fqdn) if name)]
+    return [*options.names, *(name for name in (said.cluster_ip, said.nat, config.fqdn) if name)]
 
 
 def _identity(options: Options, names: Sequence[str]) -> tuple[Identity, Path, Path]:

@@ -7,6 +7,7 @@ an ASA.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final, TypeVar
@@ -104,6 +105,12 @@ class Config:
     def domain_name(self) -> str | None:
         """The domain of the headend itself."""
         return self.say(s.DOMAIN_NAME)
+
+    @property
+    def fqdn(self) -> str:
+        """The headend's own full name, empty when the configuration gives it none that DNS could know."""
+        name = f"{self.hostname}.{self.domain_name}" if self.domain_name else ""
+        return name if re.fullmatch(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+", name) else ""
 
     @property
     def timezone(self) -> Timezone:

@@ -19,7 +19,10 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
 
 POLL: Final = 0.5
 """Seconds between two heartbeats."""
@@ -45,19 +48,23 @@ class News(Enum):
     DIRECTOR_SILENT = (718014, 718039, 718056, 718044)
 
 
-@dataclass(frozen=True, slots=True)
+def _address(ip: str) -> str:
+    return str(ip_address(ip))
+
+
+@checked(frozen=True, slots=True, config=ConfigDict(extra="forbid", strict=True))
 class Member:
     """What a member says of itself in a heartbeat."""
 
-    ip: str
+    ip: Annotated[str, AfterValidator(_address)]
     """Where clients are sent to."""
-    port: int
-    priority: int
-    """1 to 10, the highest directs."""
-    used: int
+    port: Annotated[int, Field(ge=1, lt=65536)]
+    priority: Annotated[int, Field(ge=1, le=10)]
+    """The highest directs."""
+    used: Annotated[int, Field(ge=0, lt=2**31)]
     """Sessions."""
-    limit: int
-    fqdn: str = ""
+    limit: Annotated[int, Field(ge=0, lt=2**31)]
+    fqdn: Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9.-]*$")] = ""
     able: bool = True
     """Whether it could listen on the cluster address."""
     leaving: bool = False

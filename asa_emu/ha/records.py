@@ -4,6 +4,7 @@
 
 A record is one fact: who is active (`Lease`), how a unit is (`Hello`), a session as it is now
 (`SessionRecord`), that one has ended (`End`), which there are (`Census`), the configuration (`Settings`).
+Members of a load-balancing cluster say how they are in the same dress (`Member`).
 The head of a log entry (`Head`) numbers the records that follow it and signs them once more as a whole, so
 that none can be played again later. Sessions travel as state, never as an operation, and without anything of
 TLS or DTLS (S101): reading a record twice changes nothing.
@@ -25,6 +26,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from asa_emu.config import Policy
+from asa_emu.ha.balance import Member
 from asa_emu.session.model import NO_ADDRESSES, NO_TRAFFIC, Addresses, Counters, Session
 from asa_emu.session.replica import Row, TunnelRow, row_of
 
@@ -138,7 +140,7 @@ class Settings:
 _SHARED: Final = tuple(f.name for f in fields(Row) if f.name != "policy")
 """What a `Row` and a `SessionRecord` call by the same name."""
 
-Body: TypeAlias = Lease | Hello | Head | SessionRecord | End | Census | Settings
+Body: TypeAlias = Lease | Hello | Member | Head | SessionRecord | End | Census | Settings
 BodyT = TypeVar("BodyT", bound=Body)
 Change: TypeAlias = SessionRecord | End | Census | Settings
 """What a log entry is made of."""
@@ -151,6 +153,7 @@ _CHANGES: Final[dict[bytes, type[Change]]] = {
 _KINDS: Final[dict[type, bytes]] = {
     Lease: b"lease",
     Hello: b"hello",
+    Member: b"member",
     Head: b"head",
     **{body: kind for kind, body in _CHANGES.items()},
 }

@@ -169,7 +169,6 @@ class Balancing:
         if self._stopped or not said.participate or said.cluster_ip is None:
             return None
         headend = self._gateway.headend
-        config = headend.config
         ip = said.nat or self._own_ip(said)
         if ip is None:
             return None
@@ -179,7 +178,7 @@ class Balancing:
             priority=said.priority,
             used=len(headend.db),
             limit=headend.db.capacity,
-            fqdn=f"{config.hostname}.{config.domain_name}" if config.domain_name else "",
+            fqdn=headend.config.fqdn,
         )
 
     def _own_ip(self, said: LoadBalancing) -> str | None:
@@ -249,9 +248,11 @@ class Balancing:
         member = self.balancer.pick(trio.current_time())
         if member is None:
             return None
-        by_name = self._said.redirect_fqdn and member.fqdn
+        host = f"[{member.ip}]" if ":" in member.ip else member.ip
+        if self._said.redirect_fqdn and member.fqdn:
+            host = member.fqdn
         port = "" if member.port == 443 else f":{member.port}"
-        return f"https://{by_name or member.ip}{port}{target}"
+        return f"https://{host}{port}{target}"
 
     # messages
 

@@ -73,3 +73,15 @@ def test_a_directive_frees_the_key_of_its_range() -> None:
     text = "vpn load-balancing\n !emu cluster key abc\n"
     assert parse_config(text).load_balancing.key == "abc"
     assert parse_config(text).startup() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "fqdn"),
+    [
+        ("hostname lab\ndomain-name example.test\n", "lab.example.test"),
+        ("hostname lab\n", ""),
+        ("hostname läb\ndomain-name example.test\n", ""),
+    ],
+)
+def test_a_full_name_is_one_that_dns_could_know(text: str, fqdn: str) -> None:
+    assert parse_config(text).fqdn == fqdn

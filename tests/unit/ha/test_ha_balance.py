@@ -1,10 +1,12 @@
 """Load balancing without a socket: who directs, who gets the next client, who is dead."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from asa_emu.ha.balance import HOLD, POLL, Balancer, Member, News, Table
+from asa_emu.ha.records import RecordRefused, _sign, decode_untrusted, derive_key, encode
 
 
 def member(number: int, priority: int = 5, **facts: int) -> Member:
@@ -187,3 +189,23 @@ def test_withdrawing_ends_it_all() -> None:
 def test_load_is_in_percent() -> None:
     assert member(1, used=25, limit=200).load == 12
     assert member(1, limit=0).load == 100
+
+
+def test_a_heartbeat_travels_signed() -> None:
+    key = derive_key("192.0.2.10", "lionking")
+    sent = Member("192.0.2.1", 443, 5, 7, 100, fqdn="lab.example.test")
+    record = encode(key, sent)
+    assert decode_untrusted(key, record, Member) == sent
+    with pytest.raises(RecordRefused, match="another failover key"):
+        decode_untrusted(derive_key("192.0.2.10", "other"), record, Member)
+    for bad in (
+        {"ip": "nowhere"},
+        {"fqdn": "evil.example\r\nSet-Cookie: x"},
+        {"priority": 11},
+        {"port": 0},
+        {"used": -1},
+    ):
+        text = json.dumps(asdict(sent) | bad).encode()
+        forged = b"asa-emu/1 member %s %s" % (_sign(key, b"member", text), text)
+        with pytest.raises(RecordRefused, match=f"member: {next(iter(bad))}"):
+            decode_untrusted(key, forged, Member)
