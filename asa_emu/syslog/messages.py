@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from asa_emu.syslog.unverified import UNVERIFIED_TEXTS
+from asa_emu.syslog.unverified import UNVERIFIED_ALERTS, UNVERIFIED_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ M = Message
 # A row is a row of a table; the formatter would make three lines of each.
 # fmt: off
 _ROWS: Final = (
+    M(103001, 1, "(%(unit)s) No response from other firewall (reason code = %(code)d)."),
+    M(104001, 1, "(%(unit)s) Switching to ACTIVE - %(reason)s."),
+    M(104002, 1, "(%(unit)s) Switching to STANDBY - %(reason)s."),
+    M(104003, 1, "(%(unit)s) Switching to FAILED."),
+    M(104004, 1, "(%(unit)s) Switching to OK."),
+    M(105002, 1, "(%(unit)s) Enabling failover."),
+    M(105005, 1, "(%(unit)s) Lost Failover communications with mate on interface %(interface)s"),
     M(113004, 6, "AAA user authentication Successful : server = %(server)s : user = %(user)s"),
     M(113005, 6, "AAA user authentication Rejected : reason = %(reason)s : server = %(server)s : "
                  "user = %(user)s : user IP = %(ip)s"),
@@ -50,6 +57,10 @@ _ROWS: Final = (
     M(113039, 6, _WHO + "AnyConnect parent session started."),
     M(113040, 4, _WHO + "Terminating the VPN connection attempt from <%(tunnel_group)s>. "
                         "Reason: This connection is group locked to <%(lock)s>."),
+    M(709003, 1, "(%(unit)s) Beginning configuration replication: Send to mate."),
+    M(709004, 1, "(%(unit)s) End Configuration Replication (ACT)"),
+    M(709005, 1, "(%(unit)s) Beginning configuration replication: Receiving from mate."),
+    M(709006, 1, "(%(unit)s) End Configuration Replication (STB)"),
     M(716001, 6, _BARE + "WebVPN session started."),
     M(716002, 6, _BARE + "WebVPN session terminated: %(reason)s."),
     M(716007, 4, _BARE + "WebVPN Unable to create session."),
@@ -78,6 +89,8 @@ _ROWS: Final = (
     M(718084, 5, "Public/cluster IP not on the same subnet: public %(ip)s, mask %(mask)s, "
                  "cluster %(cluster)s"),
     M(718085, 5, "Interface %(interface)s has no IP address defined."),
+    M(721016, 6, "(WebVPN-%(unit)s) WebVPN session for client user %(user)s, IP %(ip)s has been created."),
+    M(721018, 6, "(WebVPN-%(unit)s) WebVPN session for client user %(user)s, IP %(ip)s has been deleted."),
     M(722003, 4, "IP %(ip)s Error authenticating SVC connect request."),
     M(722011, 5, _WHO + "SVC Message: %(kind)d/WARNING: %(said)s."),
     M(722012, 5, _WHO + "SVC Message: %(kind)d/NOTICE: %(said)s."),
@@ -117,8 +130,12 @@ _ROWS: Final = (
     M(737016, 6, _IPAA + "Freeing local pool %(pool)s address %(address)s"),
     M(737019, 4, _IPAA + "Unable to get address from group-policy or tunnel-group local pools"),
     M(737026, 6, _IPAA + "Client assigned %(address)s from local pool %(pool)s"),
+    M(737028, 4, "IPAA: Unable to send %(address)s to standby: communication failure"),
+    M(737029, 6, "IPAA: Added %(address)s to standby"),
+    M(737031, 6, "IPAA: Removed %(address)s from standby"),
     M(737200, 7, "VPNFIP: Pool=%(pool)s, Allocated %(address)s from pool"),
     M(737201, 7, "VPNFIP: Pool=%(pool)s, Returned %(address)s to pool (recycle=TRUE)"),
+    *(M(number, 1, text) for number, text in UNVERIFIED_ALERTS.items()),
     *(M(number, 6, text) for number, text in UNVERIFIED_TEXTS.items()),
 )
 # fmt: on

@@ -8,9 +8,20 @@ from __future__ import annotations
 from typing import Final
 
 UNVERIFIED_TEXTS: Final = {
+    720024: "(VPN-%(unit)s) HA status callback: Control channel is %(state)s.",
+    720027: "(VPN-%(unit)s) HA status callback: My state %(state)s.",
+    720028: "(VPN-%(unit)s) HA status callback: Peer state %(state)s.",
+    720039: "(VPN-%(unit)s) VPN failover client is transitioning to active state",
+    720040: "(VPN-%(unit)s) VPN failover client is transitioning to standby state",
     113011: "AAA retrieved user specific group policy (%(group)s) for user = %(user)s",
 }
 """Message texts, severity 6."""
+
+UNVERIFIED_ALERTS: Final = {
+    105042: "(%(unit)s) Failover interface OK",
+    105043: "(%(unit)s) Failover interface failed",
+}
+"""Message texts, severity 1."""
 
 IDLE_CLOSING = "Idle Timeout"
 """Reason in 722037 when SSL and DTLS have been idle too long; those of a session's end are 113019's."""

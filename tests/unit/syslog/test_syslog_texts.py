@@ -19,7 +19,7 @@ from asa_emu.syslog.facts import (
     whose,
 )
 from asa_emu.syslog.messages import MESSAGES
-from asa_emu.syslog.unverified import UNVERIFIED_TEXTS
+from asa_emu.syslog.unverified import UNVERIFIED_ALERTS, UNVERIFIED_TEXTS
 from asa_emu.wire.frames import HEADER, MAGIC
 from tests.session_lab import CAFE, HOME, facts
 from tests.syslog_lab import AT, GATEWAY, SyslogLab, accepted, rejected, tls_down, tls_up
@@ -36,7 +36,34 @@ VERSION = r"(TLS|TLSv1\.[23]|DTLSv1|DTLSv1\.2)"
 OVER = r"(TCP|UDP) SVC connection"
 COUNTS = r"\d+ \(\+\d+\) bytes, \d+ \(\+\d+\) packets, \d+ drops\."
 
+UNIT = r"\((Primary|Secondary)\) "
+VPN_UNIT = r"\(VPN-(Primary|Secondary)\) "
+WEB_UNIT = r"\(WebVPN-(Primary|Secondary)\) "
+
 PATTERNS = {
+    103001: UNIT + r"No response from other firewall \(reason code = \d+\)\.",
+    104001: UNIT + r"Switching to ACTIVE - [\w ]+\.",
+    104002: UNIT + r"Switching to STANDBY - [\w ]+\.",
+    104003: UNIT + r"Switching to FAILED\.",
+    104004: UNIT + r"Switching to OK\.",
+    105002: UNIT + r"Enabling failover\.",
+    105005: UNIT + r"Lost Failover communications with mate on interface \w+",
+    105042: UNIT + r"Failover interface OK",
+    105043: UNIT + r"Failover interface failed",
+    709003: UNIT + r"Beginning configuration replication: Send to mate\.",
+    709004: UNIT + r"End Configuration Replication \(ACT\)",
+    709005: UNIT + r"Beginning configuration replication: Receiving from mate\.",
+    709006: UNIT + r"End Configuration Replication \(STB\)",
+    720024: VPN_UNIT + r"HA status callback: Control channel is (up|down)\.",
+    720027: VPN_UNIT + r"HA status callback: My state [\w ]+\.",
+    720028: VPN_UNIT + r"HA status callback: Peer state [\w ]+\.",
+    720039: VPN_UNIT + r"VPN failover client is transitioning to active state",
+    720040: VPN_UNIT + r"VPN failover client is transitioning to standby state",
+    721016: WEB_UNIT + rf"WebVPN session for client user \S+, IP {IP} has been created\.",
+    721018: WEB_UNIT + rf"WebVPN session for client user \S+, IP {IP} has been deleted\.",
+    737028: rf"IPAA: Unable to send {IP} to standby: communication failure",
+    737029: rf"IPAA: Added {IP} to standby",
+    737031: rf"IPAA: Removed {IP} from standby",
     113004: rf"AAA user authentication Successful : server = {IP} : user = \S+",
     113005: rf"AAA user authentication Rejected : reason = [\w ]+ : server = {IP} : user = \S+ "
     rf": user IP = {IP}",
@@ -163,6 +190,10 @@ def told() -> SyslogLab:
     words |= {"port": 9023, "code": 98, "reason": "Address already in use"}
     balancing = tuple(number for number in MESSAGES if number // 1000 == 718)
     lab.hear(Notice(at=AT, numbers=balancing, words=words))
+    words = {"unit": "Primary", "code": 4, "reason": "HELLO not heard from mate", "interface": "folink"}
+    words |= {"state": "up", "user": "walter", "ip": HOME, "address": "192.168.1.4"}
+    failover = tuple(n for n in MESSAGES if n // 1000 in (103, 104, 105, 709, 720, 721))
+    lab.hear(Notice(at=AT, numbers=(*failover, 737028, 737029, 737031), words=words))
     lab.db.end(lab.login("hank", now=AT, clientless=True), EndReason.USER_REQUESTED, AT + 4)
     return lab
 
@@ -177,8 +208,9 @@ def test_message(told: SyslogLab, number: int) -> None:
 
 
 def test_what_is_known_from_memory_alone_is_no_more_than_this() -> None:
-    assert UNVERIFIED_TEXTS.keys() <= MESSAGES.keys()
-    assert set(UNVERIFIED_TEXTS) == {113011}
+    assert UNVERIFIED_TEXTS.keys() | UNVERIFIED_ALERTS.keys() <= MESSAGES.keys()
+    assert set(UNVERIFIED_TEXTS) == {113011, 720024, 720027, 720028, 720039, 720040}
+    assert set(UNVERIFIED_ALERTS) == {105042, 105043}
 
 
 def test_the_field_has_other_severities_than_the_guide() -> None:
