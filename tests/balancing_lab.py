@@ -99,10 +99,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def members(state: Path, *numbers: int, typed: tuple[str, ...] = ()) -> AsyncIterator[Members]:
+async def members(
+    state: Path, *numbers: int, typed: tuple[str, ...] = (), meeting: Meeting | None = None
+) -> AsyncIterator[Members]:
     """Run these members around a block, which begins when one of them directs."""
     async with trio.open_nursery() as nursery:
-        made = Members(state, nursery, typed, free_port())
+        made = Members(state, nursery, typed, free_port(), meeting or LocalMeeting())
         for number in numbers:
             await made.start(number)
         await made.running[min(numbers)].balancing.has_listened.wait()

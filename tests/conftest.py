@@ -29,6 +29,7 @@ PROGRAMS = {
     "ocserv": ("ocserv", "ocpasswd"),
     "iptables": ("iptables", "ip6tables"),
     "ping": ("ping",),
+    "redis": ("redis-server",),
 }
 
 

@@ -1,0 +1,127 @@
+"""Members of a cluster that meet in a real Redis server, which goes, comes back, freezes and is lied in."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import coredis
+import pytest
+import structlog.testing
+import trio
+
+from asa_emu.ha.balance import HOLD, POLL
+from asa_emu.serve.redis_meeting import redis_meeting
+from tests.balancing_lab import CLUSTER, Members, members
+from tests.headend_lab import INSIDE
+from tests.redis_lab import RedisServer
+
+pytestmark = [
+    pytest.mark.peer("redis"),
+    # the Redis client leaves its own channels to the garbage collector
+    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
+]
+HASH, ROLE = f"asa:lb:{CLUSTER}:members", f"asa:lb:{CLUSTER}:director"
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@asynccontextmanager
+async def meeting_in(redis: RedisServer, state: Path, *numbers: int) -> AsyncIterator[Members]:
+    async with redis_meeting(redis.url) as meeting, members(state, *numbers, meeting=meeting) as made:
+        yield made
+
+
+async def until(condition: Callable[[], bool], limit: float = 4 * HOLD) -> None:
+    """Poll on the real clock."""
+    with trio.fail_after(limit):
+        while not condition():  # noqa: ASYNC110 -- there is nothing to be notified by
+            await trio.sleep(0.02)
+
+
+async def test_the_role_changes_hands_when_the_director_dies(redis: RedisServer, state: Path) -> None:
+    async with (
+        meeting_in(redis, state, 1, 2, 3) as made,
+        made.client("user000"),
+        made.client("user001") as vpn,
+    ):
+        assert made.directors == [1]
+        assert made.sessions == {1: 1, 2: 1, 3: 0}
+        made.kill(1)
+        began = time.monotonic()
+        await until(lambda: made.directors == [2])
+        assert time.monotonic() - began < HOLD + 2 * POLL
+        assert (await vpn.ping(INSIDE)).received == 1
+        async with made.client("user002"):
+            assert made.sessions == {2: 1, 3: 1}
+
+
+async def test_without_redis_the_director_goes_on(redis: RedisServer, state: Path) -> None:
+    async with meeting_in(redis, state, 1, 2) as made:
+        await until(lambda: len(made.running[1].balancing.balancer.members) == 2)
+        redis.kill()
+        await until(lambda: 718005 in made.notices[1] and 718039 in made.notices[2])
+        await trio.sleep(HOLD)
+        assert made.directors == [1]
+        async with made.client("user000"):
+            # it knows of nobody else
+            assert made.sessions == {1: 1, 2: 0}
+        redis.start()
+        await until(lambda: len(made.running[1].balancing.balancer.members) == 2)
+        await trio.sleep(HOLD + POLL)
+        assert made.directors == [1]
+        assert made.notices[1].count(718072) == 1
+        assert 718072 not in made.notices[2]
+
+
+async def test_with_redis_silent_nobody_directs_until_it_answers(redis: RedisServer, state: Path) -> None:
+    async with meeting_in(redis, state, 1, 2) as made:
+        redis.freeze()
+        try:
+            await until(lambda: made.directors == [])
+        finally:
+            redis.thaw()
+        await until(lambda: len(made.directors) == 1)
+
+
+async def test_what_others_write_there_is_refused(redis: RedisServer, state: Path) -> None:
+    with structlog.testing.capture_logs() as log:
+        async with (
+            coredis.Redis.from_url(redis.url, decode_responses=True) as liar,
+            meeting_in(redis, state, 1, 2) as made,
+        ):
+            for at, record in enumerate(
+                ("", "x", "asa-emu/9 member 00 {}", f"asa-emu/1 member 00 {json.dumps({})}")
+            ):
+                moment = await liar.time()
+                stamp = int(moment.timestamp() * 1000)
+                await liar.hset(HASH, {f"192.0.2.{at}:443": f"{stamp} {record}"})
+            await liar.hset(HASH, {"nonsense": "nonsense"})
+            await trio.sleep(3 * POLL)
+            assert made.directors == [1]
+            assert [len(each.balancing.balancer.members) for each in made.running.values()] == [2, 2]
+            assert await liar.hget(HASH, "nonsense") is None
+            async with made.client("user000") as vpn:
+                assert (await vpn.ping(INSIDE)).received == 1
+            # somebody else's key where the members are to be: they stop directing, and serve on
+            await liar.delete([HASH])
+            await liar.set(HASH, "a string")
+            await until(lambda: made.directors == [])
+            await liar.delete([HASH])
+            await until(lambda: len(made.directors) == 1)
+    refused = {entry["reason"] for entry in log if entry["event"] == "balancing.heartbeat_refused"}
+    assert len(refused) == 3
+    assert any("asa-emu/9" in reason for reason in refused)
+    assert not [entry for entry in log if entry["log_level"] in ("error", "critical")]
