@@ -37,6 +37,7 @@ def serve(
     manage: str = "127.0.0.1:0",
     console: str | None = None,
     tun: str | None = None,
+    state_link: str | None = None,
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     syslog: str | None = None,
@@ -71,6 +72,8 @@ def serve(
         IP:PORT of a telnet console; off unless given. Elsewhere than on loopback it asks for a local user.
     tun
         Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
+    state_link
+        redis://HOST:PORT/DB where the headends of a failover pair or of a load-balancing cluster meet.
     log_format
         The operator's log on stderr; `asa` prints the messages that an ASA would log.
     log_level
@@ -97,6 +100,7 @@ def serve(
             manage=HostPort.parse(manage),
             console=HostPort.parse(console) if console is not None else None,
             tun=tun,
+            state_link=state_link,
             log_format=log_format,
             log_level=log_level,
             syslog=_syslog_host(syslog) if syslog is not None else None,

@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -136,6 +136,8 @@ class Options:
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
     syslog: LogHost | None = None
+    state_link: str | None = None
+    """The Redis server where several headends meet, `redis://HOST:PORT/DB`."""
     keylog: Path | None = None
     state: Path | None = None
     ready_file: Path | None = None
@@ -219,8 +221,6 @@ async def run_headend(
         fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
         site = Site(gateway, login, fingerprint, portal)
         https = HttpsEndpoint(gateway, tcp, context, site)
-        meeting = options.meeting or LocalMeeting()
-        balancing = Balancing(gateway, https, site, meeting, tcp.getsockname()[:2])
         try:
             if udp is not None:
                 gateway.dtls = DtlsEndpoint(gateway, UdpSocket(udp), udp.getsockname()[1])
@@ -232,8 +232,9 @@ async def run_headend(
                 except TunError as error:
                     raise UsageError(f"--tun {tun.name}: {error}") from error
                 gateway.dispatcher.add(TunUplink(tun, hub))
-            async with trio.open_nursery() as nursery:
+            async with _meeting(options) as meeting, trio.open_nursery() as nursery:
                 site.tasks = nursery
+                balancing = Balancing(gateway, https, site, meeting, tcp.getsockname()[:2])
                 await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
                 if options.log_format == "asa":
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
@@ -293,6 +294,24 @@ async def _listen(
     except OSError as error:
         raise BindError(f"cannot listen on {at} ({flag}): {error.strerror}") from error
     return HostPort(*bound[:2])
+
+
+@asynccontextmanager
+async def _meeting(options: Options) -> AsyncIterator[Meeting]:
+    """Where the members of a load-balancing cluster meet: in Redis, or in this process."""
+    if options.state_link is None:
+        yield options.meeting or LocalMeeting()
+        return
+    try:
+        from asa_emu.serve.redis_meeting import redis_meeting
+    except ImportError as error:
+        raise UsageError(f"--state-link needs the extra: pip install asa-emu[cluster] ({error})") from error
+    try:
+        meeting = redis_meeting(options.state_link)
+    except ValueError as error:
+        raise UsageError(f"--state-link {options.state_link}: write redis://HOST:PORT/DB") from error
+    async with meeting as entered:
+        yield entered
 
 
 async def _farewell(gateway: Gateway, https: HttpsEndpoint) -> None:

@@ -10,7 +10,7 @@ found there is believed only with this cluster's signature (`cluster key`); the 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 import coredis
@@ -93,9 +93,17 @@ def _nobody_listens(error: BaseException | None) -> bool:
     return False
 
 
+def redis_meeting(url: str) -> AbstractAsyncContextManager[RedisMeeting]:
+    """A meeting in the Redis server at `redis://HOST:PORT/DB`, which need not be there yet.
+
+    ValueError when that is no such URL.
+    """
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError(url)
+    return _entered(coredis.Redis.from_url(url, connect_timeout=MEET_LIMIT, stream_timeout=MEET_LIMIT))
+
+
 @asynccontextmanager
-async def redis_meeting(url: str) -> AsyncIterator[RedisMeeting]:
-    """A meeting in the Redis server at `redis://HOST:PORT/DB`, which need not be there yet."""
-    client = coredis.Redis.from_url(url, connect_timeout=MEET_LIMIT, stream_timeout=MEET_LIMIT)
+async def _entered(client: coredis.Redis[bytes]) -> AsyncIterator[RedisMeeting]:
     async with client:
         yield RedisMeeting(client)
