@@ -26,6 +26,7 @@ from asa_emu.ha.balance import POLL, Balancer, Member, Roll, Table
 from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
+from asa_emu.serve.takeover import claim_address
 from asa_emu.syslog.facts import Notice
 
 MEET_LIMIT: Final = 1.0  # seconds of run time for one visit to the meeting
@@ -231,6 +232,7 @@ class Balancing:
             return
         try:
             listener = bind_tcp(self._said.cluster_ip, self._port, shared=True)
+            claim_address(listener)
         except OSError as error:
             log.warning("balancing.cannot_listen", address=self._said.cluster_ip, error=error.strerror)
             return

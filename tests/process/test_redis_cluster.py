@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import re
+import signal
+import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import coredis
@@ -15,8 +21,10 @@ import trio
 
 from asa_emu.ha.balance import HOLD, POLL
 from asa_emu.serve.redis_meeting import redis_meeting
-from tests.balancing_lab import CLUSTER, Members, members
-from tests.headend_lab import INSIDE
+from asa_emu.testing import HeadendProcess, running
+from asa_emu.transport.certificates import Authority
+from tests.balancing_lab import CLUSTER, Members, free_port, members
+from tests.headend_lab import CONFIG, INSIDE
 from tests.redis_lab import RedisServer
 
 pytestmark = [
@@ -49,6 +57,73 @@ async def until(condition: Callable[[], bool], limit: float = 4 * HOLD) -> None:
     with trio.fail_after(limit):
         while not condition():  # noqa: ASYNC110 -- there is nothing to be notified by
             await trio.sleep(0.02)
+
+
+@contextmanager
+def processes(redis: RedisServer, directory: Path, count: int) -> Iterator[list[HeadendProcess]]:
+    """Members as processes of their own, at 127.0.0.2 and so on."""
+    authority = Authority.create()
+    files = directory / "server.pem", directory / "server.key"
+    authority.issue_server([f"127.0.0.{number}" for number in range(1, 6)]).save(*files)
+    port = free_port()
+    flags = ["--state-link", redis.url, "--cert", str(files[0]), "--key", str(files[1])]
+    with ExitStack() as stack:
+        made = []
+        for number in range(1, count + 1):
+            block = (
+                "vpn load-balancing",
+                f"cluster ip address {CLUSTER}",
+                f"priority {10 - number}",
+                "participate",
+            )
+            config = CONFIG + "\n ".join(block) + "\n"
+            listen = f"127.0.0.{1 + number}:{port}"
+            made.append(stack.enter_context(running(config, listen=listen, options=flags)))
+        yield made
+
+
+def roles(made: list[HeadendProcess]) -> list[str]:
+    return [each.api("GET", "/v1/load-balancing")["role"] for each in made]
+
+
+def location(port: int) -> str:
+    """Where the cluster's address sends a new client."""
+    connection = http.client.HTTPSConnection(
+        CLUSTER, port, timeout=5, context=ssl._create_unverified_context()
+    )
+    with closing(connection):
+        connection.request("GET", "/")
+        return connection.getresponse().headers["location"] or ""
+
+
+def wait_until(condition: Callable[[], bool], limit: float = 3 * HOLD) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_processes_and_a_director_that_freezes_wakes_and_is_killed(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with processes(redis, tmp_path, 3) as made:
+        first, second, third = made
+        wait_until(lambda: roles(made) == ["director", "member", "member"])
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: roles([second]) == ["director"])
+            # the frozen one's socket is still there, and gets nothing
+            sent = Counter(location(first.port) for _ in range(50))
+            assert sent.total() == 50
+            assert set(sent) == {f"{each.url}/" for each in (second, third)}
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+        wait_until(lambda: roles(made) == ["member", "director", "member"])
+        shown = first.api("POST", "/v1/cli", {"line": "show vpn load-balancing"})["text"]
+        assert re.search(r"^ Master +8 .* 127\.0\.0\.3$", shown, re.MULTILINE)
+        os.kill(second.pid, signal.SIGKILL)
+        wait_until(lambda: roles([first, third]) == ["director", "member"])
+        assert {location(first.port) for _ in range(4)} == {f"{each.url}/" for each in (first, third)}
 
 
 async def test_the_role_changes_hands_when_the_director_dies(redis: RedisServer, state: Path) -> None:
