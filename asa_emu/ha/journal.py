@@ -42,7 +42,9 @@ from asa_emu.session.model import Session, TunnelKind
 MAX_CHANGES: Final = 128
 """Sessions in one entry."""
 
-Callback = Callable[[], None]
+Callback = Callable[[bool], None]
+"""Called with True when what one waits for is safe, or cannot be made safer; with False when this unit stands
+by, and so must not say anything."""
 
 
 class OutOfSync(Exception):
@@ -64,7 +66,9 @@ class Batch:
 class Journal:
     """What the active unit has not written yet. It hears the database from its making on."""
 
-    def __init__(self, db: SessionDb, key: bytes, clock: Callable[[], float], on_work: Callback) -> None:
+    def __init__(
+        self, db: SessionDb, key: bytes, clock: Callable[[], float], on_work: Callable[[], None]
+    ) -> None:
         """`clock` is for lags alone; `on_work` is called when there is something to take again."""
         self.number = 0
         """Of the newest entry."""
@@ -107,16 +111,22 @@ class Journal:
 
     def stop(self) -> None:
         """This unit is no longer active: nobody gets an answer from it any more."""
-        self._live = False
-        self._forget()
+        self._drop(safe=False)
 
     def abandon(self) -> None:
         """The link is down: whoever waits need not wait for that, until `resync`."""
+        self._drop(safe=True)
+
+    def _drop(self, *, safe: bool) -> None:
         self._live = False
         callbacks = [*self._callbacks()]
-        self._forget()
+        self._dirty.clear()
+        self._waiting.clear()
+        self._flying.clear()
+        self._in_flight = None
+        self._census_due = False
         for callback in callbacks:
-            callback()
+            callback(safe)
 
     def _callbacks(self) -> Iterable[Callback]:
         if self._in_flight is not None:
@@ -124,40 +134,34 @@ class Journal:
         for waiting in self._waiting.values():
             yield from waiting
 
-    def _forget(self) -> None:
-        self._dirty.clear()
-        self._waiting.clear()
-        self._flying.clear()
-        self._in_flight = None
-        self._census_due = False
-
     def _hear(self, event: SessionEvent) -> None:
         if self._live:
             self._dirty.setdefault(event.index, self._clock())
             self._on_work()
 
     def pending(self, index: int) -> bool:
-        """Whether a change of this session has not been acknowledged."""
-        return index in self._dirty or index in self._flying
+        """Whether a change of this session is on its way, and has not been acknowledged."""
+        session = self._db.by_index(index)
+        changed = index in self._dirty or index in self._flying
+        return changed and (session is None or carried(session))
 
     def wait(self, index: int, callback: Callback) -> None:
-        """Call back when all that has happened to this session is safe, perhaps at once."""
-        session = self._db.by_index(index)
-        if not self.pending(index) or (session is not None and not carried(session)):
-            callback()
+        """Call back when all that has happened to this session is safe; at once if it is already."""
+        if not self.pending(index):
+            callback(True)
         elif index in self._dirty or self._in_flight is None:
             self._waiting.setdefault(index, []).append(callback)
         else:
             self._in_flight.callbacks.append(callback)
 
     def wait_for_all(self, callback: Callback) -> None:
-        """Call back when all that has happened so far is safe, perhaps at once."""
+        """Call back when all that has happened so far is safe; at once if it is already."""
         if self._dirty:
             self._waiting.setdefault(next(reversed(self._dirty)), []).append(callback)
         elif self._in_flight is not None:
             self._in_flight.callbacks.append(callback)
         else:
-            callback()
+            callback(True)
 
     @property
     def lag(self) -> float:
@@ -214,7 +218,7 @@ class Journal:
         self._in_flight = None
         self._flying.clear()
         for callback in batch.callbacks:
-            callback()
+            callback(True)
 
 
 def carried(session: Session) -> bool:

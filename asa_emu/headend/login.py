@@ -80,6 +80,8 @@ class Denied:
 
     status: int
     reason: str
+    ended: Session | None = None
+    """The session whose end this tells."""
 
 
 Answer = Ask | Granted | Denied
@@ -164,7 +166,7 @@ class Login:
         if session is None:
             return Denied(401, "no such session")
         db.end(session, EndReason.USER_REQUESTED, now)
-        return Denied(200, "logged out")
+        return Denied(200, "logged out", session)
 
     # the legacy dress
 

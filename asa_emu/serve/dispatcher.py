@@ -17,6 +17,8 @@ from typing import Protocol
 import structlog
 import trio
 
+from asa_emu.serve.gate import Gate
+
 _BATCH = 64  # events per turn: other tasks get theirs in between
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,8 @@ class Dispatcher:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._after_batch = after_batch
+        self.gate: Gate | None = None
+        """Of a failover unit; while it is shut no handler is called."""
 
     def add(self, handler: Handler) -> None:
         """Start waiting for `handler` to become readable."""
@@ -67,7 +71,12 @@ class Dispatcher:
         """Serve until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            gate = self.gate
+            if gate is not None:
+                await gate.opened()
             for descriptor, event in self._epoll.poll(0, _BATCH):
+                if gate is not None and not gate.is_open:
+                    break  # they are reported again
                 handler = self._handlers.get(descriptor)
                 if handler is None:
                     continue  # closed earlier in this batch

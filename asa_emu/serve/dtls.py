@@ -487,6 +487,8 @@ class DtlsEndpoint:
 
     def close(self) -> None:
         """Close the socket."""
+        for handshake in self._handshakes.values():
+            self.gateway.limits.discard(handshake)
         self.gateway.dispatcher.remove(self)
         self.udp.close()
 

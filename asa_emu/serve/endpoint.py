@@ -192,8 +192,15 @@ class HttpsEndpoint:
             await self._closed_one.wait()
 
     def close(self) -> None:
-        """Close the listener and every connection, without a word."""
+        """Close the listener and every connection, without a word to the clients."""
         self.dispatcher.remove(self)
         self._listener.close()
         for connection in list(self._connections):
             connection.drop("shutting down")
+
+    def abandon(self) -> None:
+        """The same, without a word to the database either: it has another unit's sessions now."""
+        for connection in list(self._connections):
+            if isinstance(connection.speaker, CstpTunnel):
+                connection.close()
+        self.close()

@@ -17,9 +17,11 @@ from typing import Protocol
 import trio
 
 from asa_emu.dataplane.hub import Hub
+from asa_emu.ha.journal import Journal
 from asa_emu.headend.headend import Headend
 from asa_emu.serve.dispatcher import Dispatcher
 from asa_emu.serve.dtls import DtlsEndpoint, DtlsTunnel
+from asa_emu.serve.gate import Gate
 from asa_emu.serve.tunnels import CstpTunnel, SessionLink
 from asa_emu.session.events import SessionEnded, SessionEvent, TunnelDown
 from asa_emu.session.model import DownReason, Session
@@ -63,10 +65,19 @@ class Gateway:
         self.dirty: list[Flushable] = []
         self.links: dict[int, SessionLink] = {}
         """What of a session lives in this process, by session index."""
+        self.gate: Gate | None = None
+        """Of a unit of a failover pair: whether it may act now."""
+        self.journal: Journal | None = None
+        """What such a unit has not told its mate yet."""
         self._sleeping_until = -math.inf
         self._wake = trio.Event()
         headend.db.on_link_down = self._link_down
         headend.db.subscribe(self._on_event)
+
+    @property
+    def acts(self) -> bool:
+        """Whether this headend may do anything on its own now: not as a standby."""
+        return self.gate is None or self.gate.is_open
 
     def run_now(self) -> float:
         """Run time in seconds."""
@@ -82,7 +93,7 @@ class Gateway:
 
     def after_batch(self) -> None:
         """Flush what got packets, notice deadlines that moved forward; for after any call of the core."""
-        if self.dirty:
+        if self.dirty and self.acts:
             dirty, self.dirty = self.dirty, []
             now = self.now()
             for tunnel in dirty:
@@ -91,7 +102,31 @@ class Gateway:
             self._wake.set()
 
     def _next_run_deadline(self) -> float:
+        if not self.acts:
+            return math.inf
         return min(self.limits.next_deadline(), self.timeline.run_at(self.headend.db.next_deadline()))
+
+    async def safe(self) -> bool:
+        """Wait until the mate knows all that has happened; False when this unit stands by meanwhile."""
+        if self.journal is None:
+            return True
+        outcome: list[bool] = []
+        known = trio.Event()
+
+        def tell(safe: bool) -> None:
+            outcome.append(safe)
+            known.set()
+
+        self.journal.wait_for_all(tell)
+        await known.wait()
+        return outcome[0]
+
+    def let_go(self) -> None:
+        """Nothing of any session lives in this process any more."""
+        for link in self.links.values():
+            link.detach()
+        self.links.clear()
+        self.dirty.clear()
 
     def link_for(self, session: Session, mtu: int) -> SessionLink:
         """The session's link, with the MTU of its newest CONNECT; its addresses lead to it from now on."""
@@ -121,7 +156,7 @@ class Gateway:
             self.keylog(line.encode())
 
     def wake(self) -> None:
-        """The time line was bent: look at all deadlines again."""
+        """The time line was bent, or the gate opened: look at all deadlines again."""
         self._wake.set()
 
     def bend_time(self, *, advance: float = 0.0, rate: float | None = None) -> None:
@@ -144,7 +179,9 @@ class Gateway:
             await trio.lowlevel.checkpoint()
 
     def expire(self) -> None:
-        """Everything that is due by now, on both time lines."""
+        """Everything that is due by now, on both time lines; nothing while others act in our place."""
+        if not self.acts:
+            return
         run_now = self.run_now()
         for item in self.limits.pop_due(run_now):
             item.on_deadline()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,7 +27,7 @@ import trio
 
 from asa_emu.headend.connect import Grant, Refusal, connect
 from asa_emu.headend.headend import Caller
-from asa_emu.headend.login import Answer, Ask, Granted, Login
+from asa_emu.headend.login import Answer, Ask, Denied, Granted, Login
 from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT, Application, WebRequest
 from asa_emu.serve.caller import caller_of, cookies_of, is_browser, path_of
 from asa_emu.serve.pages import PageAnswer
@@ -88,7 +89,17 @@ class Site:
 class HttpExchange:
     """The speaker of a connection until CONNECT."""
 
-    __slots__ = ("_body", "_connection", "_head_began", "_headers", "_http", "_page", "_request", "_site")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_head_began",
+        "_headers",
+        "_held",
+        "_http",
+        "_page",
+        "_request",
+        "_site",
+    )
 
     def __init__(self, site: Site, connection: Connection) -> None:
         self._site = site
@@ -98,6 +109,8 @@ class HttpExchange:
         self._headers: list[tuple[bytes, bytes]] = []
         """The request's, with names in lower case: h11's own sequence makes a call of every look at one."""
         self._page: PageAnswer | None = None
+        self._held = False
+        """An answer waits until the failover mate knows what it tells."""
         self._head_began = False
         self._body = bytearray()
 
@@ -106,13 +119,18 @@ class HttpExchange:
         http = self._http
         connection = self._connection
         http.receive_data(bytes(memoryview(buffer)[:end]))
-        if self._page is None:
+        if not self._busy:
             self._go_on()
         elif len(http.trailing_data[0]) > MAX_AHEAD:
             connection.drop("too much sent ahead of an answer")
         if connection.speaker is self or connection.speaker is None:
             return end
         return end - len(http.trailing_data[0])
+
+    @property
+    def _busy(self) -> bool:
+        """Whether an answer is being made, so that what comes meanwhile has to wait."""
+        return self._page is not None or self._held
 
     def _go_on(self) -> None:
         """Take what has come, as far as it goes."""
@@ -164,7 +182,7 @@ class HttpExchange:
 
     def expired(self) -> None:
         """The peer was too slow, or has not asked for anything in a long time."""
-        if self._page is not None:
+        if self._busy:
             self._connection.drop("time limit")
         elif self._request is not None or self._head_began:
             self._refuse(408, f"a head or body has to be complete in {READ_LIMIT:g} s")
@@ -199,8 +217,34 @@ class HttpExchange:
                 self._refuse(405, "method not allowed", headers=[(b"Allow", b"GET, HEAD, POST, CONNECT")])
         except (XmlError, HeaderError) as error:
             self._refuse(400, str(error))
-        if self._connection.speaker is self and self._page is None:
+        if self._connection.speaker is self and not self._busy:
             self._next_cycle()
+
+    def _when_safe(self, index: int, answer: Callable[[], None]) -> None:
+        """Answer once the failover mate knows what has happened to a session, if there is one."""
+        journal = self._site.gateway.journal
+        if journal is None or not journal.pending(index):
+            answer()
+        else:
+            self._held = True
+            journal.wait(index, partial(self._answer_late, answer))
+
+    def _answer_late(self, answer: Callable[[], None], safe: bool) -> None:
+        self._held = False
+        if safe and self._connection.speaker is self:
+            answer()
+            self._resume()
+
+    def _resume(self) -> None:
+        """An answer that took a while is out: the next request, or the tunnel."""
+        connection = self._connection
+        if connection.speaker is self:
+            self._next_cycle()
+            self._go_on()
+        if connection.speaker is not self:
+            connection.give_back(self._http.trailing_data[0])
+        self._site.gateway.after_batch()
+        connection.flush()
 
     def _next_cycle(self) -> None:
         http = self._http
@@ -231,14 +275,7 @@ class HttpExchange:
     async def _give_page(self, page: PageAnswer, request: WebRequest) -> None:
         await page.give(self._site.pages, request)
         self._page = None
-        connection = self._connection
-        if connection.speaker is self:
-            self._next_cycle()
-            self._go_on()
-            if connection.speaker is not self:
-                connection.give_back(self._http.trailing_data[0])
-        self._site.gateway.after_batch()
-        connection.flush()
+        self._resume()
 
     # logging in
 
@@ -279,11 +316,18 @@ class HttpExchange:
                 now,
                 scan_token=cookies.get("sdesktop"),
             )
-            self._answer_xml(answer, caller)
+            respond = partial(self._answer_xml, answer, caller)
         else:
             fields = parse_legacy_reply_untrusted(body)
             answer = site.login.legacy_reply(fields, path, cookies.get("webvpncontext"), caller, now)
-            self._answer_legacy(answer)
+            respond = partial(self._answer_legacy, answer)
+        told = answer.session if isinstance(answer, Granted) else None
+        if isinstance(answer, Denied):
+            told = answer.ended
+        if told is not None:
+            self._when_safe(told.index, respond)
+        else:
+            respond()
         site.gateway.after_batch()
 
     def _get(self, request: h11.Request, target: str) -> None:
@@ -352,12 +396,16 @@ class HttpExchange:
             log.info("connect.refused", peer=connection.peer.ip, status=outcome.status, reason=outcome.reason)
             self._refuse(outcome.status, outcome.reason)
             return
-        self._open_tunnel(outcome, now)
+        # a client that is told an address must find it on the other unit as well
+        self._when_safe(outcome.session.index, partial(self._open_tunnel, outcome, now))
 
     def _open_tunnel(self, grant: Grant, now: float) -> None:
         gateway = self._site.gateway
         connection = self._connection
         session = grant.session
+        if session.ended:
+            self._refuse(401, "The session has ended")
+            return
         link = gateway.link_for(session, grant.mtu)
         if link.dtls is not None:
             # a new CONNECT brings a new DTLS id: the former tunnel is over (S64b)

@@ -41,6 +41,7 @@ from asa_emu.session.selection import Logoff
 
 QUEUED_EVENTS = 10_000  # per listener; one that does not read loses the oldest view, not our memory
 PING_INTERVAL = 15.0  # seconds of run time between comments on a quiet event stream
+STANDBY = "this unit is not active: ask its failover mate"
 _SECRETS = frozenset({"token_digest", "policy"})
 
 _BALANCING_ROLES = {True: "director", False: "member"}
@@ -179,9 +180,13 @@ class Management:
         body = LogoffBody.model_validate_json(await request.body() or b"{}")
         selector = body.selector()
         count = 0
+        if not self._gateway.acts:
+            return _error(409, STANDBY)
         if selector is not None:
             count = self._gateway.headend.db.logoff(selector, self._gateway.now())
             self._gateway.after_batch()
+            if not await self._gateway.safe():
+                return _error(409, STANDBY)
         return JSONResponse({"logged_off": count})
 
     async def _clock(self, request: Request) -> Response:
@@ -193,6 +198,7 @@ class Management:
     async def _cli(self, request: Request) -> Response:
         body = CliBody.model_validate_json(await request.body() or b"{}")
         reply = self._consoles.line(body.line, body.session, interactive=body.interactive)
+        await self._gateway.safe()
         answer: dict[str, Any] = {"text": reply.text, "prompt": reply.prompt.rstrip()}
         if body.interactive:
             answer |= {"prompt": reply.prompt, "hidden": reply.hidden_input, "closed": reply.closed}

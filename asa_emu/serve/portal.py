@@ -140,6 +140,8 @@ class Portal:
             request.state.caller,
             self._gateway.now(),
         )
+        if isinstance(answer, Granted):
+            await self._gateway.safe()
         return self._answer(answer, group_url, username=fields.get("username", ""))
 
     def _group_url(self, path: str | None) -> str | None:
@@ -214,6 +216,7 @@ class Portal:
         if session is None:
             return self._expelled(request)
         self._gateway.headend.db.end(session, EndReason.USER_REQUESTED, self._gateway.now())
+        await self._gateway.safe()
         return _without_cookie(RedirectResponse(f"{LOGON}?said=out", 303))
 
     def _expelled(self, request: Request) -> Response:

@@ -95,7 +95,8 @@ class FailoverPair(VpnSessiondb):
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def somebody_waits(self, data: st.DataObject) -> None:
-        def called() -> None:
+        def called(safe: bool) -> None:
+            assert safe
             self.waiting -= 1
 
         session = self.tokens[data.draw(st.sampled_from(sorted(self.tokens)))]

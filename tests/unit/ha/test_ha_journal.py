@@ -110,7 +110,7 @@ def test_sessions_without_keepalive_are_not_carried() -> None:
     pair.login("walter")
     pair.lab.login("otto", now=0.0, keepalive=None)
     told: list[str] = []
-    pair.journal.wait(2, lambda: told.append("otto need not wait"))
+    pair.journal.wait(2, lambda safe: told.append("otto need not wait"))
     pair.write()
     pair.read()
     assert [session.username for session in pair.mate.db.sessions()] == ["walter"]
@@ -132,8 +132,8 @@ def test_whoever_waits_is_called_when_the_entry_is_safe() -> None:
     pair.write()
     told: list[str] = []
 
-    def tell(what: str) -> Callable[[], None]:
-        return lambda: told.append(what)
+    def tell(what: str) -> Callable[[bool], None]:
+        return lambda safe: told.append(what if safe else f"{what} is off")
 
     session = pair.login()
     pair.journal.wait(session.index, tell("login"))
@@ -156,13 +156,13 @@ def test_nobody_waits_for_a_link_that_is_down() -> None:
     pair.write()
     told: list[int] = []
     session = pair.login()
-    pair.journal.wait(session.index, lambda: told.append(1))
+    pair.journal.wait(session.index, lambda safe: told.append(1))
     batch = pair.journal.take(0.0)
-    pair.journal.wait(session.index, lambda: told.append(2))
+    pair.journal.wait(session.index, lambda safe: told.append(2))
     pair.journal.abandon()
     assert told == [1, 2]
     other = pair.login("maria")
-    pair.journal.wait(other.index, lambda: told.append(3))
+    pair.journal.wait(other.index, lambda safe: told.append(3))
     assert told == [1, 2, 3]
     assert batch is not None
     pair.journal.acknowledge(batch)  # too late, and harmless
@@ -175,10 +175,10 @@ def test_nobody_waits_for_a_link_that_is_down() -> None:
 
 def test_nobody_is_answered_by_a_unit_that_stands_by() -> None:
     pair = Pair()
-    told: list[int] = []
-    pair.journal.wait(pair.login().index, lambda: told.append(1))
+    told: list[bool] = []
+    pair.journal.wait(pair.login().index, told.append)
     pair.journal.stop()
-    assert not told
+    assert told == [False]
     assert pair.journal.take(0.0) is None
 
 
