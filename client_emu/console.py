@@ -57,8 +57,9 @@ def asker(terminal: Terminal) -> Asker:
 
     async def ask(question: Ask) -> str | None:
         nonlocal said
-        if question.message and question.message != said:
-            said = question.message
+        message = "".join(c if c.isprintable() or c == "\n" else "." for c in question.message)
+        if message and message != said:
+            said = message
             terminal.write(f"  >> {said}" if "\n" not in said else f"\n{said}\n")
         for number, choice in enumerate(question.choices):
             terminal.write(f"    {number}) {choice}")

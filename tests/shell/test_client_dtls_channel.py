@@ -222,6 +222,26 @@ async def test_noise_on_the_udp_port_changes_nothing(tmp_path: Path, autojump_cl
         assert (await vpn.ping("10.1.1.1")).received == 1
 
 
+async def test_a_headend_that_hangs_up_at_once_gets_no_storm_of_handshakes(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with lab(tmp_path) as there, Client(there.options) as vpn:
+
+        async def hang_up() -> None:
+            while True:
+                if (await vpn.next_event(Dtls)).up and there.dtls.association is not None:
+                    there.dtls.udp.send([there.dtls.association.close()], there.dtls.address)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up)
+            await trio.sleep(600)
+            nursery.cancel_scope.cancel()
+        ups = [event.up for event in vpn.events if isinstance(event, Dtls)]
+        assert ups == [True, False] * (len(ups) // 2)
+        assert 9 <= len(ups) // 2 <= 11
+        assert (await vpn.ping("10.1.1.1", limit=0.5)).sent == 1
+
+
 async def test_unknown_suite_is_not_spoken(tmp_path: Path, autojump_clock: Clock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()

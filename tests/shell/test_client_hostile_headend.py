@@ -11,8 +11,19 @@ import trio
 from asa_emu.transport.openssl import TlsBroken
 from asa_emu.wire.auth_xml import AuthForm, FormField, auth_complete, auth_request
 from asa_emu.wire.frames import PacketType, disconnect_payload, encode_frame
-from client_emu import Client, ClientOptions, ConnectFailed, Disconnected, Failed, Reconnected, parse_gateway
+from client_emu import (
+    AdapterChanged,
+    Client,
+    ClientOptions,
+    ConnectFailed,
+    Disconnected,
+    Failed,
+    Reconnected,
+    parse_gateway,
+)
+from client_emu.console import asker
 from client_emu.events import Event
+from client_emu.lifecycle import GAVE_UP
 from tests.fake_headend import FakeHeadend, Peer, fake_headend
 
 Clock = trio.testing.MockClock
@@ -418,3 +429,101 @@ async def test_lost_cable_is_silent_and_the_packets_wait(tmp_path: Path, autojum
         assert arrived == [0, 1]
         assert vpn.tcp_source is not None
         assert vpn.tcp_source[0] == "127.0.0.3"
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"X-CSTP-MTU": "0"}, "X-CSTP-MTU"),
+        ({"X-CSTP-MTU": str(2**31)}, "X-CSTP-MTU"),
+        ({"X-CSTP-Netmask": "10.0.0.1"}, "mask"),
+        ({"X-CSTP-Content-Encoding": "deflate"}, "was not offered"),
+        ({"X-CSTP-Address": ""}, "no address"),
+        ({"X-CSTP-Session-Timeout-Remaining": "-9"}, "X-CSTP-Session-Timeout-Remaining"),
+    ],
+)
+async def test_a_resume_that_makes_no_sense_ends_with_its_name(
+    tmp_path: Path, autojump_clock: Clock, headers: dict[str, str], reason: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.log_in()
+            await peer.grant()
+        else:
+            await peer.grant(headers)
+            await trio.sleep_forever()
+
+    event, code = await ending(tmp_path, script)
+    assert isinstance(event, Failed)
+    assert reason in event.reason
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X-CSTP-Split-Include: 10.0.0.0/255.0.0.0\r\n" * 5000,
+        b"HTTP/1.1 200",
+        b"",
+    ],
+    ids=["1xx", "endless header", "many headers", "half a line", "silence"],
+)
+async def test_a_resume_without_a_usable_answer_is_tried_until_the_timeout(
+    tmp_path: Path, autojump_clock: Clock, answer: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.log_in()
+            await peer.grant({"X-CSTP-Disconnected-Timeout": "120"})
+            return
+        await peer.request()
+        await peer.say(answer)
+        await trio.sleep_forever()
+
+    started = trio.current_time()
+    event, code = await ending(tmp_path, script)
+    assert event == Disconnected(GAVE_UP)
+    assert trio.current_time() - started == pytest.approx(120, abs=1)
+    assert code == 1
+
+
+async def test_mtus_that_jump_restart_the_adapter_and_nothing_else(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.log_in()
+        await peer.grant({"X-CSTP-MTU": str((576, 65535)[peer.number % 2])})
+        if peer.number < 20:
+            await trio.sleep(1)
+            await peer.stream.aclose()
+        await trio.sleep_forever()
+
+    async with fake_headend(tmp_path, script) as headend, Client(options_for(headend)) as vpn:
+        await trio.sleep(100)
+        changes = [event.change for event in vpn.events if isinstance(event, AdapterChanged)]
+        assert changes == ["down", "up", "routes"] * 20
+        assert vpn.ip4 == "10.1.1.5"
+
+
+async def test_a_banner_moves_no_cursor(tmp_path: Path, autojump_clock: Clock) -> None:
+    shown: list[str] = []
+
+    class Screen:
+        def write(self, text: str) -> None:
+            shown.append(text)
+
+        async def read(self, prompt: str, *, secret: bool = False) -> str | None:
+            return "y"
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.grant({"X-CSTP-Banner": "Hello%1b[2J%0aworld%07"})
+        await trio.sleep_forever()
+
+    async with fake_headend(tmp_path, script) as headend:
+        options = options_for(headend, ask_all=True)
+        async with Client(options, ask=asker(Screen())):
+            assert shown == ["\nHello.[2J\nworld.\n"]
