@@ -1,18 +1,12 @@
 """The VPN port of a headend: its TCP and UDP sockets, bound for good or, in a pair, while it is active.
 
-A unit that takes over shares the address with whatever the former active unit has left there. If that process
-is frozen, its sockets are still bound, so both bind with SO_REUSEPORT, and the newest one tells the kernel to
-choose it alone: a classic BPF program of one instruction that returns the place of its own socket, the last
-one to come. When the other is closed later, that place does not exist any more, and the kernel falls back to
-the one socket that is left. (Only with two frozen ones, of which one dies, would the other get a share.)
+A unit that takes over shares the address with whatever the former active unit has left there: a process that
+is frozen still has its sockets (`takeover` says how all that comes is led past them).
 """
 
 from __future__ import annotations
 
-import ctypes
 import socket
-import struct
-from pathlib import Path
 
 from OpenSSL import SSL
 
@@ -20,11 +14,8 @@ from asa_emu.serve.dtls import DtlsEndpoint
 from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
+from asa_emu.serve.takeover import claim_address, share_address
 from asa_emu.transport.udp import UdpSocket
-
-SO_ATTACH_REUSEPORT_CBPF = 51
-_BPF_RETURN = 0x06  # BPF_RET | BPF_K
-_TCP_LISTEN = "0A"
 
 
 class VpnPort:
@@ -76,48 +67,23 @@ def claim(host: str, port: int, *, dtls: bool) -> tuple[socket.socket, socket.so
     """Bind the service address, and get all that comes from now on. Raises `OSError`."""
     tcp = bind_tcp(host, port, shared=True)
     try:
-        attract(tcp)
-        return tcp, claim_udp(host, port) if dtls else None
+        claim_address(tcp)
+        return tcp, _claim_udp(host, port) if dtls else None
     except BaseException:
         tcp.close()
         raise
 
 
-def claim_udp(host: str, port: int) -> socket.socket:
-    """The UDP half of `claim`."""
+def _claim_udp(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share_address(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((host, port))
-        attract(sock)
+        claim_address(sock)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def attract(sock: socket.socket) -> None:
-    """Make the kernel choose this socket, the newest of those that share its address. Raises `OSError`."""
-    place = max(0, _sharers(sock) - 1)
-    instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, place)
-    buffer = ctypes.create_string_buffer(instruction)
-    program = struct.pack("HL", 1, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
-
-
-def _sharers(sock: socket.socket) -> int:
-    """How many sockets share this one's address, itself included, as /proc lists them."""
-    tcp = sock.type == socket.SOCK_STREAM
-    table = Path(f"/proc/net/{'tcp' if tcp else 'udp'}{'6' if sock.family == socket.AF_INET6 else ''}")
-    rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    inode = str(_inode(sock))
-    listed = [(row[1], row[9]) for row in rows if not tcp or row[3] == _TCP_LISTEN]
-    mine = next((address for address, number in listed if number == inode), None)
-    return sum(1 for address, _ in listed if address == mine)
-
-
-def _inode(sock: socket.socket) -> int:
-    return Path(f"/proc/self/fd/{sock.fileno()}").stat().st_ino
