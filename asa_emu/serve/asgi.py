@@ -116,6 +116,18 @@ class _Started(trio.TaskStatus[Any]):
         self._status.started(self._address)
 
 
+def check_head(request: h11.Request) -> None:
+    """Refuse a head over the limit, which h11 does only while it waits for the rest of one.
+
+    Raises `h11.RemoteProtocolError` with 431.
+    """
+    size = len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n")
+    for name, value in request.headers.raw_items():
+        size += len(name) + len(value) + len(": \r\n")
+    if size > MAX_HEAD:
+        raise h11.RemoteProtocolError(f"a head of at most {MAX_HEAD} bytes is taken", error_status_hint=431)
+
+
 class _TooLarge(Exception):
     """The request's body is over the cap."""
 
@@ -149,6 +161,7 @@ async def _serve_request(app: Application, stream: trio.SocketStream, connection
             if event is h11.NEED_DATA:
                 connection.receive_data(await stream.receive_some(65536))
             elif isinstance(event, h11.Request):
+                check_head(event)
                 request = event
             elif isinstance(event, h11.Data):
                 body += event.data

@@ -28,7 +28,7 @@ import trio
 from asa_emu.headend.connect import Grant, Refusal, connect
 from asa_emu.headend.headend import Caller
 from asa_emu.headend.login import Answer, Ask, Denied, Granted, Login
-from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT, Application, WebRequest
+from asa_emu.serve.asgi import MAX_BODY, MAX_HEAD, READ_LIMIT, Application, WebRequest, check_head
 from asa_emu.serve.caller import caller_of, cookies_of, is_browser, path_of
 from asa_emu.serve.pages import PageAnswer
 from asa_emu.serve.portal import Portal
@@ -167,6 +167,7 @@ class HttpExchange:
         connection, http = self._connection, self._http
         self._request = request
         connection.set_deadline(self._site.gateway.run_now() + READ_LIMIT)
+        check_head(request)
         headers = self._headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
         names = [name for name, _ in headers]
         length = next((value for name, value in headers if name == b"content-length"), b"0")

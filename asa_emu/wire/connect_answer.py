@@ -15,9 +15,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.header_lines import (
+    LEAST_GRANTED_MTU,
     MAX_LINK_MTU,
     MAX_MTU,
-    MIN_MTU,
     HeaderReader,
     HeaderWriter,
     IPAddress,
@@ -229,8 +229,8 @@ def parse_connect_answer_untrusted(raw_headers: RawHeaders) -> ConnectAnswer:
     ip4, netmask, ip6 = _addresses(reader)
     if ip4 is None and ip6 is None:
         raise HeaderError("the answer to CONNECT has no address")
-    dtls_mtu = reader.number("X-DTLS-MTU", MIN_MTU, MAX_MTU)
-    mtu = reader.number("X-CSTP-MTU", MIN_MTU, MAX_MTU) or dtls_mtu
+    dtls_mtu = reader.number("X-DTLS-MTU", LEAST_GRANTED_MTU, MAX_MTU)
+    mtu = reader.number("X-CSTP-MTU", LEAST_GRANTED_MTU, MAX_MTU) or dtls_mtu
     if mtu is None:
         raise HeaderError("the answer to CONNECT has no MTU")
     dns = (*reader.all("X-CSTP-DNS"), *reader.all("X-CSTP-DNS-IP6"))
@@ -250,7 +250,7 @@ def parse_connect_answer_untrusted(raw_headers: RawHeaders) -> ConnectAnswer:
         tunnel_all_dns=reader.flag("X-CSTP-Tunnel-All-DNS", False),
         banner=decode_banner(reader.text("X-CSTP-Banner")),
         mtu=mtu,
-        base_mtu=reader.number("X-CSTP-Base-MTU", MIN_MTU, MAX_LINK_MTU),
+        base_mtu=reader.number("X-CSTP-Base-MTU", LEAST_GRANTED_MTU, MAX_LINK_MTU),
         dpd=reader.seconds("X-CSTP-DPD"),
         keepalive=reader.seconds("X-CSTP-Keepalive"),
         idle_timeout=reader.seconds("X-CSTP-Idle-Timeout"),

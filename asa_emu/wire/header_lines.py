@@ -19,6 +19,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 IPAddress = IPv4Address | IPv6Address
 
 MIN_MTU = 576
+LEAST_GRANTED_MTU = 256
+"""The least that an ASA can be configured to grant."""
 MAX_MTU = 65535
 MAX_LINK_MTU = 65536
 """That of a Linux loopback, the largest there is."""

@@ -40,8 +40,8 @@ def mtu_for(
     """The MTU inside, in bytes: the smallest of the policy's, the client's and what the path leaves.
 
     A path of `base_mtu` loses the IP header (20 or 40), 8 for UDP, and `dtls_overhead` for record header,
-    nonce and tag plus one byte for the packet type; an overhead of 0 means no DTLS. Never below 576, or 1280
-    with IPv6 inside, nor above what fits one frame.
+    nonce and tag plus one byte for the packet type; an overhead of 0 means no DTLS. What the client and the
+    path say never makes it less than 576, or 1280 with IPv6 inside, and no MTU is above what fits one frame.
     """
     mtu = min(policy_mtu, MAX_SENT_PAYLOAD)
     if base_mtu is not None:
@@ -49,4 +49,4 @@ def mtu_for(
         mtu = min(mtu, base_mtu - (40 if ipv6_transport else 20) - _UDP_HEADER - record)
     if client_mtu is not None:
         mtu = min(mtu, client_mtu)
-    return max(mtu, MIN_IPV6_MTU if ipv6_inside else MIN_MTU)
+    return max(mtu, MIN_IPV6_MTU if ipv6_inside else min(policy_mtu, MIN_MTU))

@@ -35,8 +35,9 @@ async def test_a_head_up_to_the_limit_is_taken(watched: Running) -> None:
         b"POST / HTTP/1.1\r\n" + b"X-Filling: x\r\n" * 3000,
         HEAD + b"X-Filling: " + b"x" * 200_000,
         b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n",
+        HEAD + b"X-Filling: " + b"x" * MAX_HEAD + b"\r\n\r\n",
     ],
-    ids=["many-lines", "long-line", "long-target"],
+    ids=["many-lines", "long-line", "long-target", "complete"],
 )
 async def test_a_head_over_the_limit_is_431(watched: Running, head: bytes) -> None:
     assert (await answer_to(watched, head)).status == 431

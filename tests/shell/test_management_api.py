@@ -288,11 +288,12 @@ async def test_what_there_is_not_is_said_in_json(asa: Running, method: str, path
     [
         (b"POST /v1/logoff HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY * 20), 413),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEAD, 431),
+        (b"GET /readyz HTTP/1.1\r\nHost: a\r\nX: " + b"y" * MAX_HEAD + b"\r\n\r\n", 431),
         (b"nonsense\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
     ],
-    ids=["body", "head", "nonsense", "tls", "no-host"],
+    ids=["body", "head", "whole-head", "nonsense", "tls", "no-host"],
 )
 async def test_what_is_no_request_is_answered(asa: Running, said: bytes, status: int) -> None:
     async with management(asa) as api:

@@ -260,7 +260,7 @@ def test_an_answer_needs_an_address_and_an_mtu(headers: RawHeaders, reason: str)
 @pytest.mark.parametrize(
     "line",
     [
-        "X-CSTP-MTU: 575",
+        "X-CSTP-MTU: 255",
         "X-CSTP-MTU: 65536",
         "X-CSTP-DPD: soon",
         "X-CSTP-DPD: 2147483648",

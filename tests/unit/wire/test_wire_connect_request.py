@@ -89,6 +89,7 @@ def test_secrets_are_not_shown() -> None:
         ("webvpn=; webvpn=abc", "abc"),
         ("webvpncontext=abc", None),
         ("webvpn", None),
+        ('webvpn=\u00e9 "x"', '\u00e9 "x"'),
     ],
 )
 def test_the_token_is_the_webvpn_cookie(cookie: str, token: str | None) -> None:
@@ -114,8 +115,6 @@ def test_an_mtu_of_nothing_is_none(mtu: str) -> None:
         ("X_DTLS_Master_Secret", "00" * 47),
         ("X_DTLS_Master_Secret", "0" * 95 + "g"),
         ("X_CSTP_Accept_Encoding", ",".join(["lzs"] * 65)),
-        ("Cookie", "webvpn=" + "a" * 1025),
-        ("Cookie", "webvpn=\u00e9"),
     ],
 )
 def test_a_malformed_value_is_a_header_error(name: str, value: str) -> None:

@@ -30,6 +30,8 @@ def test_the_headend_prefers_in_its_own_order(
         (9000, 1500, None, False, 0, 1472),
         (1406, None, None, False, 37, 1406),
         (65535, 65536, 65425, False, 37, 16376),
+        (300, 1500, None, False, 37, 300),
+        (300, 1500, 200, False, 37, 300),
         (1406, 300, None, False, 37, 576),
         (1406, 1500, 200, False, 37, 576),
     ],
