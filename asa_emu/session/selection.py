@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
 
-from asa_emu.session.model import Session
+from asa_emu.session.model import Session, Tunnel
 
 
 @dataclass(frozen=True, slots=True)
 class Logoff:
     """A selector.
 
-    `value` is an index, a user, an assigned address, a tunnel's name such as `dtls-tunnel`, or a
-    tunnel-group; the kinds `inactive` (an enhancement, CSCuh55707: the caller checks that it is on), `all`,
+    `value` is an index, a user, an assigned address, a protocol (a tunnel's name such as `dtls-tunnel`, its kind
+    alone, or what it speaks, such as `DTLSv1.2`), or a tunnel-group; the kinds `inactive` (an enhancement, CSCuh55707: the caller checks that it is on), `all`,
     `anyconnect` and `webvpn` have none.
     """
 
@@ -40,7 +40,7 @@ class Logoff:
             return _canonical(str(value)) in (session.ip4, session.ip6)
         if kind == "protocol":
             name = str(value).lower()
-            return any(tunnel.kind.value.lower() == name for tunnel in session.tunnels)
+            return bool(name) and any(name in _names_of(tunnel) for tunnel in session.tunnels)
         if kind == "tunnel_group":
             return session.tunnel_group == value
         if kind == "inactive":
@@ -48,6 +48,12 @@ class Logoff:
         if kind == "all":
             return True
         return session.is_anyconnect == (kind == "anyconnect")
+
+
+def _names_of(tunnel: Tunnel) -> tuple[str, str, str]:
+    """What a tunnel may be called as a protocol: an ASA's word, the kind in it, and its encapsulation."""
+    name = tunnel.kind.value.lower()
+    return name, name.removesuffix("-tunnel").removeprefix("anyconnect-"), tunnel.facts.protocol.lower()
 
 
 def _canonical(address: str) -> str:

@@ -1,9 +1,11 @@
 """Logging off: which sessions each selector means."""
 
+from dataclasses import replace
+
 import pytest
 
 from asa_emu.session import DownReason, EndReason, Logoff, Session
-from tests.session_lab import Lab
+from tests.session_lab import Lab, facts, policy
 
 
 @pytest.fixture
@@ -38,6 +40,11 @@ def lab() -> Lab:
         (Logoff("protocol", "anyconnect-parent"), [1, 2, 3, 4]),
         (Logoff("protocol", "clientless"), [5]),
         (Logoff("protocol", "ikev2"), []),
+        (Logoff("protocol", "parent"), [1, 2, 3, 4]),
+        (Logoff("protocol", "ssl"), [1, 3]),
+        (Logoff("protocol", "dtls"), [1]),
+        (Logoff("protocol", "tlsv1.3"), [1, 2, 3, 4, 5]),
+        (Logoff("protocol", ""), []),
         (Logoff("tunnel_group", "Guests"), [3]),
         (Logoff("all"), [1, 2, 3, 4, 5]),
         (Logoff("anyconnect"), [1, 2, 3, 4]),
@@ -51,6 +58,19 @@ def test_logoff_ends_what_the_selector_means(lab: Lab, selector: Logoff, gone: l
     ended = [session for session in before if session.ended]
     assert [session.index for session in ended] == gone
     assert {session.end_reason for session in ended} <= {EndReason.ADMIN_RESET}
+
+
+def test_no_protocol_at_all_selects_nobody() -> None:
+    lab = Lab()
+    lab.db.login(
+        token="t" * 32,
+        username="walter",
+        tunnel_group="Employees",
+        policy=policy(),
+        facts=replace(facts(), protocol=""),
+        now=0,
+    )
+    assert lab.db.logoff(Logoff("protocol", ""), 1) == 0
 
 
 @pytest.mark.statement("S90")
