@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from asa_emu.cli import unverified as u
+from asa_emu.cli.expression import BadExpression, Expression
 from asa_emu.config.syntax import Fault
 
 Pipe = Callable[[str], str]
@@ -38,14 +39,21 @@ def _read(rest: str, start: int, line: str) -> Pipe:
     if not expression:
         raise Fault("incomplete", "a pipe without an expression", len(line))
     try:
-        pattern = re.compile(expression)
-    except re.error:
+        wanted = Expression(expression)
+    except BadExpression:
         raise Fault("semantic", u.BAD_EXPRESSION) from None
-    return lambda text: "".join(_chosen(text.splitlines(keepends=True), kind, pattern))
+
+    def pipe(text: str) -> str:
+        try:
+            return "".join(_chosen(text.splitlines(keepends=True), kind, wanted))
+        except BadExpression:
+            raise Fault("semantic", u.BAD_EXPRESSION) from None
+
+    return pipe
 
 
-def _chosen(lines: list[str], kind: str, pattern: re.Pattern[str]) -> list[str]:
+def _chosen(lines: list[str], kind: str, wanted: Expression) -> list[str]:
     if kind == "begin":
-        first = next((i for i, line in enumerate(lines) if pattern.search(line)), len(lines))
+        first = next((i for i, line in enumerate(lines) if wanted.found_in(line.rstrip("\n"))), len(lines))
         return lines[first:]
-    return [line for line in lines if bool(pattern.search(line.rstrip("\n"))) == (kind == "include")]
+    return [line for line in lines if wanted.found_in(line.rstrip("\n")) == (kind == "include")]
