@@ -11,9 +11,9 @@ from asa_emu.session.model import Session, Tunnel
 class Logoff:
     """A selector.
 
-    `value` is an index, a user, an assigned address, a protocol (a tunnel's name such as `dtls-tunnel`, its kind
-    alone, or what it speaks, such as `DTLSv1.2`), or a tunnel-group; the kinds `inactive` (an enhancement, CSCuh55707: the caller checks that it is on), `all`,
-    `anyconnect` and `webvpn` have none.
+    `value` is an index, a user, an assigned address, a protocol, or a tunnel-group; a protocol is a tunnel's name
+    such as `dtls-tunnel`, the kind in it, or what it speaks, such as `DTLSv1.2`. The kinds `inactive` (an
+    enhancement, CSCuh55707: the caller checks that it is on), `all`, `anyconnect` and `webvpn` have none.
     """
 
     kind: Literal[
