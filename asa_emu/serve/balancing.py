@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import structlog
 import trio
+from OpenSSL import SSL
 
 from asa_emu.config import LoadBalancing
 from asa_emu.ha.balance import POLL, Balancer, Member, Roll, Table
@@ -49,6 +50,12 @@ class Meeting(Protocol):
         """Lay down a heartbeat and read the others', as `Table.meet`. Raises `MeetingDown`."""
 
 
+class ServesTls(Protocol):
+    """Where the VPN is served."""
+
+    context: SSL.Context
+
+
 class LocalMeeting:
     """The meeting of members in one process."""
 
@@ -66,7 +73,7 @@ class Balancing:
     def __init__(
         self,
         gateway: Gateway,
-        https: HttpsEndpoint,
+        port: ServesTls,
         site: Site,
         meeting: Meeting,
         listens_on: tuple[str, int],
@@ -75,7 +82,7 @@ class Balancing:
         self.has_listened = trio.Event()
         """Set when it has the cluster's address for the first time."""
         self._gateway = gateway
-        self._https = https
+        self._vpn_port = port
         self._site = site
         self._meeting = meeting
         self._host, self._port = listens_on
@@ -93,7 +100,7 @@ class Balancing:
                 self._wake = trio.Event()
                 async with self._busy:
                     await self._turn()
-                in_part = self.balancer.me is not None
+                in_part = self.balancer.me is not None or self._gateway.gate is not None
                 next_turn = min(trio.current_time() + POLL, self.balancer.next_deadline())
                 with trio.move_on_at(next_turn if in_part else math.inf):
                     await self._wake.wait()
@@ -119,7 +126,9 @@ class Balancing:
             me is None or me.address != before.address or said.cluster_ip != self._said.cluster_ip
         ):
             self._close()
-            await self._meet(replace(before, leaving=True), False)
+            if self._gateway.acts:
+                # of a failover pair that is one member, whoever acts now goes on in this one's place
+                await self._meet(replace(before, leaving=True), False)
             balancer.withdraw()
             self._tell()
         if me is not None:
@@ -167,7 +176,7 @@ class Balancing:
 
     def _myself(self, said: LoadBalancing) -> Member | None:
         """What it says of itself, None when it does not take part."""
-        if self._stopped or not said.participate or said.cluster_ip is None:
+        if self._stopped or not self._gateway.acts or not said.participate or said.cluster_ip is None:
             return None
         headend = self._gateway.headend
         ip = said.nat or self._own_ip(said)
@@ -236,7 +245,7 @@ class Balancing:
         except OSError as error:
             log.warning("balancing.cannot_listen", address=self._said.cluster_ip, error=error.strerror)
             return
-        context, site = self._https.context, self._site
+        context, site = self._vpn_port.context, self._site
         self._cluster = HttpsEndpoint(self._gateway, listener, context, site, redirect=self._redirect)
         self._gateway.dispatcher.add(self._cluster)
         self.has_listened.set()
