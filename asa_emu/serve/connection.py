@@ -107,11 +107,14 @@ class Connection:
         return self.deadline_at if self.phase is not Phase.CLOSED else math.inf
 
     def set_deadline(self, at: float) -> None:
-        """A new absolute limit; earlier ones are noticed at once."""
+        """A new absolute limit, inf for none; earlier ones are noticed at once."""
         earlier = at < self.deadline_at
         self.deadline_at = at
-        if earlier:
-            self.endpoint.limits.touch(self)
+        if at == math.inf:
+            # or the limit of each handshake would wake the timekeeper for a tunnel that has none any more
+            self.endpoint.limits.discard(self)
+        elif earlier and self.phase is not Phase.CLOSED:
+            self.endpoint.limits.add(self, at)
 
     def on_deadline(self) -> None:
         """The limit has passed: the peer was too slow."""
