@@ -11,8 +11,8 @@ from asa_emu.session.model import Session, Tunnel
 class Logoff:
     """A selector.
 
-    `value` is an index, a user, an assigned address, a protocol, or a tunnel-group; a protocol is a tunnel's name
-    such as `dtls-tunnel`, the kind in it, or what it speaks, such as `DTLSv1.2`. The kinds `inactive` (an
+    `value` is an index, a user, an assigned address, a protocol, or a tunnel-group; a protocol is a tunnel's
+    name such as `dtls-tunnel`, the kind in it, or what it speaks, `DTLSv1.2`. The kinds `inactive` (an
     enhancement, CSCuh55707: the caller checks that it is on), `all`, `anyconnect` and `webvpn` have none.
     """
 
