@@ -63,6 +63,7 @@ def main() -> int:
         document["measures"][name] = facts
         shown = {key: facts[key] for key in ("value", "wall", "per_cpu_second", "limited_by") if key in facts}
         print(f"{time.monotonic() - started:.1f} s {shown or ''}", file=sys.stderr, flush=True)
+    document["machine"]["load_average_after"] = round(os.getloadavg()[0], 2)
     print(json.dumps(document, indent=2))
     return 0
 

@@ -10,6 +10,7 @@ from asa_emu.wire.frames import FrameReader, PacketType, encode_frame
 from bench.client import Client, Steps
 
 _PATIENCE = 10.0  # seconds without a word from the headend
+_ROUND_TRIP = 0.005  # seconds
 _ALIVE = encode_frame(PacketType.DPD_RESPONSE)
 
 
@@ -52,7 +53,12 @@ def run_scripts(scripts: Iterable[tuple[Client, Steps]], at_once: int) -> int:
 
 
 def answer_probes(clients: list[Client], seconds: float) -> int:
-    """Let idle tunnels answer the headend's DPD for so long; how many probes there were."""
+    """Let idle tunnels answer the headend's DPD for so long; how many probes there were.
+
+    Answers leave together a round trip later, as those of so many machines would. One after the other they
+    would come more slowly than the headend reads them, and what would be measured is its falling asleep
+    between them.
+    """
     readers = {client.sock.fileno(): (client, FrameReader()) for client in clients}
     probes = 0
     with select.epoll() as epoll:
@@ -60,14 +66,19 @@ def answer_probes(clients: list[Client], seconds: float) -> int:
             epoll.register(client.sock, select.EPOLLIN)
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0:
-            for descriptor, _ in epoll.poll(left):
+            if not epoll.poll(left):
+                break
+            time.sleep(_ROUND_TRIP)
+            answers: list[tuple[Client, bytes]] = []
+            for descriptor, _ in epoll.poll(0):
                 client, reader = readers[descriptor]
                 client.receive()
-                for frame in reader.feed(client.read()):
-                    if frame.kind == PacketType.DPD_REQUEST:
-                        probes += 1
-                        client.engine.write(_ALIVE)
-                        client.flush()
+                if any(frame.kind == PacketType.DPD_REQUEST for frame in reader.feed(client.read())):
+                    client.engine.write(_ALIVE)
+                    answers.append((client, client.engine.output()))
+            for client, answer in answers:
+                client.sock.send(answer)
+            probes += len(answers)
     return probes
 
 

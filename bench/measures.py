@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from OpenSSL import SSL
 
-from bench import dtls_records, hub_forward, liveness_hour, session_timers
+from bench import dtls_records, floor, hub_forward, liveness_hour, session_timers
 from bench.client import Client, DtlsTunnel, Steps, client_context, connect, hear_out, log_in, shake_hands
 from bench.crowd import answer_probes, run_scripts, until
 from bench.flood import DtlsEcho, DtlsUpload, TlsEcho, TlsUpload
@@ -26,7 +26,6 @@ HELD = 1000
 STORM = 500
 _WARM_UP = 0.5  # seconds
 _WARM_UP_LOGINS = 200
-_PROBED_EVERY = 10.0  # seconds, the DPD interval of the bench's configuration
 
 Facts = dict[str, Any]
 
@@ -227,11 +226,11 @@ def storm(_seconds: float) -> Facts:
         }
 
 
-def idle(seconds: float) -> Facts:
+def idle(seconds: float, dpd: int = 10) -> Facts:
     """CPU of sessions without traffic; the headend probes each every ten seconds and has its answer."""
-    with headend() as under_test:
+    with headend(dpd) as under_test:
         site = Site(under_test)
-        clients = site.hold(HELD, spread=_PROBED_EVERY)
+        clients = site.hold(HELD, spread=dpd)
         answer_probes(clients, 2.0)
         watch = Stopwatch(under_test)
         probes = answer_probes(clients, 5 * seconds)
@@ -243,11 +242,17 @@ def idle(seconds: float) -> Facts:
             "aim": 3.0,
             "value": round(interval.headend_cpu / interval.wall / HELD * 1e6, 2),
             "sessions": HELD,
+            "dpd_interval": dpd,
             "probes": probes,
             "us_per_probe": round(interval.headend_cpu / max(probes, 1) * 1e6, 1),
             "seconds": round(interval.wall, 1),
             **interval.shares(),
         }
+
+
+def idle_default(seconds: float) -> Facts:
+    """The same with the intervals that an ASA has by default: probes every 30 s, keepalives every 20 s."""
+    return idle(seconds, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +277,8 @@ MEASURES = {
     "memory_dtls": Measure(memory_dtls, "value"),
     "storm": Measure(storm, "wall"),
     "idle": Measure(idle, "value"),
+    "idle_default": Measure(idle_default, "value"),
+    "floor": Measure(floor.run),
     "session_timers": Measure(session_timers.run),
     "liveness_hour": Measure(liveness_hour.run),
     "hub_forward": Measure(hub_forward.run),
