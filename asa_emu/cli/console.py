@@ -112,6 +112,11 @@ class Console:
         return self.question is not None and self.question.hidden
 
     @property
+    def confirming(self) -> bool:
+        """Whether a single key is awaited: `[confirm]`."""
+        return self.question is not None and self.question.confirms and self.question.hidden
+
+    @property
     def mode_prompt(self) -> str:
         """The prompt of the current mode, a blank at its end."""
         name = self.headend.config.hostname

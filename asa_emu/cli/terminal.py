@@ -2,7 +2,8 @@
 
 What telnet and a pseudo-terminal have in common: echo (never of secrets), backspace, Ctrl-C, Ctrl-U, `?` and
 Tab while typing, and pages that stop at `<--- More --->` until a key says how to go on. Keys that come while
-a page waits are taken as its answers, as on the real thing.
+a page waits are taken as its answers, as on the real thing. So is the key that a `[confirm]` waits for; an
+Enter that comes right after it belongs to it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _ERASE_MORE = f"\r{' ' * len(MORE)}\r"
 _RUBOUT = "\b \b"
 _ENTER, _INTERRUPT, _KILL, _TAB, _ESCAPE = "\r", "\x03", "\x15", "\t", "\x1b"
 _BACKSPACES = ("\b", "\x7f")
+_ANSWERS = ("y", "Y", "n", "N")
 
 
 class Terminal:
@@ -30,6 +32,8 @@ class Terminal:
         self._waiting: list[str] = []
         """Lines of output that have not been shown yet."""
         self._after_return = False
+        self._confirmed = False
+        """The last key was the answer to a `[confirm]`."""
         self._escape = 0
         self.closed = False
 
@@ -53,11 +57,17 @@ class Terminal:
         self._after_return = key == "\r"
         if key == "\n":
             key = _ENTER
+        confirmed, self._confirmed = self._confirmed, False
+        if confirmed and key == _ENTER:
+            return ""
         if self._escape or key == _ESCAPE:
             return self._escaped(key)
         if self._waiting:
             return self._page_key(key)
         if key == _ENTER:
+            return self._enter()
+        if self._session.confirming and key in _ANSWERS:
+            self._line, self._confirmed = key, True
             return self._enter()
         if key == _INTERRUPT:
             self._line = ""

@@ -1,5 +1,7 @@
 """The terminal: keys in, screen out."""
 
+import pytest
+
 from asa_emu.cli.terminal import GREETING, MAX_LINE, MORE, Terminal
 from tests.cli_lab import Desk
 
@@ -42,11 +44,25 @@ def test_a_password_is_never_echoed_nor_rubbed_out_visibly() -> None:
     assert screen.keys("\r") == "\r\nasa# "
 
 
-def test_a_confirmation_is_not_echoed() -> None:
+@pytest.mark.parametrize(
+    ("keys", "done"),
+    [("\r", True), ("y", True), ("Y\r\n", True), ("y\n", True), ("n", False), ("N\r\n", False)],
+)
+def test_a_confirmation_takes_one_key_without_echo_and_the_enter_after_it(keys: str, done: bool) -> None:
     screen = Screen()
     assert screen.keys("vpn-sessiondb logoff all\r").endswith("[confirm]")
-    assert screen.keys("y") == ""
-    assert screen.keys("\r") == '\r\nINFO: Number of sessions of type "all" logged off : 0\r\nasa# '
+    said = 'INFO: Number of sessions of type "all" logged off : 0\r\n' if done else ""
+    assert screen.keys(keys) == f"\r\n{said}asa# "
+    assert screen.keys("show clo?").startswith("show clo?\r\n")
+
+
+def test_other_keys_answer_no_confirmation() -> None:
+    screen = Screen()
+    screen.keys("vpn-sessiondb logoff all\r")
+    assert screen.keys("x\t?") == ""
+    assert screen.keys("\x03") == "^C\r\nasa# "
+    screen.keys("vpn-sessiondb logoff all\ry")
+    assert screen.keys("exit") == "exit"
 
 
 def test_backspace_kill_and_interrupt() -> None:
