@@ -13,6 +13,7 @@ kept (the last thousand) and handed to `on_event` as they happen.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -77,7 +78,7 @@ class Client:
     ) -> None:
         """With a profile it connects to the first host of it, and `given` are further `ClientOptions`.
 
-        Without `timeline` emulated time is trio's own; `resolver` finds the addresses of names. ValueError
+        Without `timeline` emulated time is the machine's; `resolver` finds the addresses of names. ValueError
         for a file that cannot be used.
         """
         if isinstance(options, Profile):
@@ -177,15 +178,20 @@ class Client:
 
     def now(self) -> float:
         """Emulated time."""
-        run = trio.current_time()
-        return self._timeline.now(run) if self._timeline is not None else run
+        return self.timeline.now(trio.current_time())
+
+    @property
+    def timeline(self) -> Timeline:
+        """The line of emulated time; one's own begins with the machine's time, on a whole second."""
+        if self._timeline is None:
+            self._timeline = Timeline(trio.current_time(), float(int(time.time())))
+        return self._timeline
 
     # Life
 
     async def __aenter__(self) -> Self:
         """Log in and connect. Raises ConnectFailed, after emitting `failed`."""
-        self._timeline = self._timeline or Timeline(trio.current_time(), trio.current_time())
-        self._around = Surroundings(self.network, self._timeline, self.adapter.deliver, self.options.dpd)
+        self._around = Surroundings(self.network, self.timeline, self.adapter.deliver, self.options.dpd)
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         try:
@@ -195,7 +201,7 @@ class Client:
         except BaseException:
             await self._close()
             raise
-        if self.lifecycle.end is not None:
+        if self.lifecycle.end is not None and self.connected_at is None:
             await self._close()
             raise ConnectFailed(self.lifecycle.end.event.reason)
         self._nursery.start_soon(self._pace)
@@ -246,16 +252,13 @@ class Client:
 
     async def next_event_within(self, fits: Callable[[Event], bool], seconds: float) -> Event | None:
         """The next event that fits, or None when there is none within that many emulated seconds."""
-        with trio.move_on_at(self._run_at(self.now() + seconds)):
+        with trio.move_on_at(self.timeline.run_at(self.now() + seconds)):
             return await self.next_event_where(fits)
         return None
 
     async def sleep_until(self, instant: float) -> None:
         """Wait until that emulated time."""
-        await trio.sleep_until(self._run_at(instant))
-
-    def _run_at(self, instant: float) -> float:
-        return self._timeline.run_at(instant) if self._timeline is not None else instant
+        await trio.sleep_until(self.timeline.run_at(instant))
 
     # Orders
 
@@ -434,7 +437,7 @@ class Client:
         while self.phase is not Phase.ENDED:
             self._poke = trio.Event()
             deadline = self.lifecycle.next_deadline()
-            with trio.move_on_at(self._run_at(deadline)) as scope:
+            with trio.move_on_at(self.timeline.run_at(deadline)) as scope:
                 await self._poke.wait()
             if scope.cancelled_caught:
                 self._do(self.lifecycle.on_deadline(max(self.now(), deadline)))

@@ -20,10 +20,11 @@ from tests.headend_lab import INSIDE, client, record_events, session_of
 pytestmark = pytest.mark.usefixtures("mock_time", "log")
 
 RECONNECT = {"AutoReconnectBehavior": "ReconnectAfterResume"}
-SEED = parse_profile_untrusted(b"""<AnyConnectProfile><ClientInitialization>
+SEED_TEXT = """<AnyConnectProfile><ClientInitialization>
 <AutoReconnect UserControllable="true">true
 <AutoReconnectBehavior>ReconnectAfterResume</AutoReconnectBehavior>
-</AutoReconnect></ClientInitialization></AnyConnectProfile>""")
+</AutoReconnect></ClientInitialization></AnyConnectProfile>"""
+SEED = parse_profile_untrusted(SEED_TEXT.encode())
 
 
 @pytest.mark.statement("S68", "S70", "S73", "S75", "S78", "S129b")
@@ -63,6 +64,25 @@ async def test_by_default_a_woken_client_is_disconnected_and_its_session_times_o
         assert not session.ended
         await trio.sleep(30 * MINUTE)
         assert session.ended
+
+
+@pytest.mark.statement("S79")
+@pytest.mark.parametrize("left_to_the_user", ["true", "false"])
+async def test_the_users_choice_counts_where_the_profile_leaves_it(
+    state: Path, left_to_the_user: str
+) -> None:
+    text = SEED_TEXT.replace("true", left_to_the_user, 1).replace(
+        "ReconnectAfterResume", "DisconnectOnSuspend"
+    )
+    profile = parse_profile_untrusted(text.encode())
+    async with lab(state) as asa, client(asa, USER, profile=profile, preferences=RECONNECT) as vpn:
+        vpn.suspend()
+        await trio.sleep(MINUTE)
+        vpn.resume()
+        if left_to_the_user == "true":
+            assert (await vpn.next_event(Reconnected)).level == "session"
+        else:
+            await vpn.next_event(Disconnected)
 
 
 @pytest.mark.statement("S111")

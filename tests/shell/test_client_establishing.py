@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import trio
 
+from asa_emu.wire.auth_xml import auth_complete
+from asa_emu.wire.client_package import ClientPackage, manifest, update_text
 from client_emu import Client, ClientOptions, ConnectFailed, Failed, Reconnected, parse_gateway
 from client_emu.gateway import Gateway
 from client_emu.profile import parse_profile_untrusted
-from tests.fake_headend import FakeHeadend, Peer, fake_headend
+from tests.fake_headend import PLAIN, TOKEN, FakeHeadend, Peer, fake_headend
 
 Clock = trio.testing.MockClock
 
@@ -160,6 +162,35 @@ async def test_nothing_plugged_in_is_a_failure_with_its_name(tmp_path: Path, aut
             async with vpn:
                 pass
         assert headend.connections == 0
+
+
+@pytest.mark.statement("S85")
+@pytest.mark.parametrize(("version", "looks"), [("9.9.9", True), ("1.0.0", True), ("9.9.9", False)])
+async def test_between_login_and_tunnel_it_looks_for_a_newer_client(
+    tmp_path: Path, autojump_clock: Clock, version: str, looks: bool
+) -> None:
+    package = ClientPackage("/CACHE/stc/1", "binaries/client.pkg", version)
+    asked: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(auth_complete(TOKEN, package=package))
+        while not (request := await peer.request()).startswith(b"CONNECT"):
+            asked.append(request.split(b" ")[1].decode())
+            assert f"Cookie: webvpn={TOKEN}\r\n".encode() in request
+            files = {"update.txt": update_text(package), "VPNManifest.xml": manifest(package)}
+            await peer.answer(files.get(asked[-1].rpartition("/")[2], b"<html/>"))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in PLAIN.items())
+        await peer.say(f"HTTP/1.1 200 CONNECTED\r\n{lines}\r\n".encode())
+        await trio.sleep_forever()
+
+    async with fake_headend(tmp_path, script) as headend:
+        options = options_for(headend, preferences={} if looks else {"AutoUpdate": "false"})
+        async with Client(options) as vpn:
+            told = [line for line in vpn.journal.history if "A newer client, version 9.9.9" in line]
+            assert len(told) == (looks and version == "9.9.9")
+    assert ("/CACHE/stc/1/binaries/update.txt" in asked) is looks
+    assert not any(path.endswith(".pkg") for path in asked)
 
 
 # Names

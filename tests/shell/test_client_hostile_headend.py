@@ -24,7 +24,7 @@ from client_emu import (
 from client_emu.console import asker
 from client_emu.events import Event
 from client_emu.lifecycle import GAVE_UP
-from tests.fake_headend import FakeHeadend, Peer, fake_headend
+from tests.fake_headend import PLAIN, FakeHeadend, Peer, fake_headend
 
 Clock = trio.testing.MockClock
 
@@ -506,6 +506,44 @@ async def test_mtus_that_jump_restart_the_adapter_and_nothing_else(
         changes = [event.change for event in vpn.events if isinstance(event, AdapterChanged)]
         assert changes == ["down", "up", "routes"] * 20
         assert vpn.ip4 == "10.1.1.5"
+
+
+async def test_a_session_that_ends_with_its_first_frame_was_a_session(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.request()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in PLAIN.items())
+        goodbye = encode_frame(PacketType.DISCONNECT, disconnect_payload("Max time exceeded"))
+        await peer.say(f"HTTP/1.1 200 CONNECTED\r\n{lines}\r\n".encode() + goodbye)
+
+    events: list[Event] = []
+    tell = events.append
+    async with fake_headend(tmp_path, script) as headend, Client(options_for(headend), on_event=tell) as vpn:
+        assert (await vpn.wait_ended()).exit_code == 0
+    assert [event.name for event in events] == ["connected", "disconnected"]
+
+
+async def test_giving_up_in_the_middle_of_connecting_leaves_nothing_open(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    hung_up = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        try:
+            await peer.request()
+        except TlsBroken:
+            hung_up.set()
+
+    async with fake_headend(tmp_path, script) as headend:
+        with trio.move_on_after(5) as scope:
+            async with Client(options_for(headend)):
+                pass
+        assert scope.cancelled_caught
+        with trio.fail_after(5):
+            await hung_up.wait()
 
 
 async def test_a_banner_moves_no_cursor(tmp_path: Path, autojump_clock: Clock) -> None:
