@@ -66,6 +66,8 @@ class Services:
     """Of its load-balancing cluster."""
     style: Style = "9.x"
     """The layout of `show vpn-sessiondb`, for every console."""
+    modified: tuple[str, float] | None = None
+    """Who changed the configuration last, and when; None since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Console:
     def hidden(self) -> bool:
         """Whether what is typed next is not to be shown."""
         return self.question is not None and self.question.hidden
+
+    @property
+    def who(self) -> str:
+        """The name it goes by: a user's, or that of its privilege level."""
+        return self.username or f"enable_{self.privilege}"
 
     @property
     def confirming(self) -> bool:

@@ -73,6 +73,7 @@ class CliSession(Console):
         except Fault as fault:
             text = self._error(fault.kind, fault.reason, fault.position, line)
         if self.headend.config.generation != generation:
+            self.services.modified = self.who, self.now()
             self.headend.reconfigure()
             self.services.changed()
         return Reply(text, self.prompt, self.hidden, self.closed)

@@ -20,11 +20,15 @@ _PLATFORMS = {"win": ("Windows NT", "win2k+"), "mac": ("Intel Mac OS X", "Darwin
 
 def show_clock(console: Console, said: Said) -> str:
     """`show clock [detail]`, in the headend's time zone."""
+    return f"{_clock(console, console.now())}\n" + (u.CLOCK_SOURCE if said.words[-1] == "detail" else "")
+
+
+def _clock(console: Console, at: float) -> str:
+    """`19:05:55.123 UTC Wed Jan 26 2022`."""
     zone = console.headend.config.timezone
-    local = datetime.fromtimestamp(console.now() + zone.offset, UTC)
+    local = datetime.fromtimestamp(at + zone.offset, UTC)
     milliseconds = local.microsecond // 1000
-    text = f"{local:%H:%M:%S}.{milliseconds:03} {zone.name} {local:%a %b} {local.day} {local.year}\n"
-    return text + (u.CLOCK_SOURCE if said.words[-1] == "detail" else "")
+    return f"{local:%H:%M:%S}.{milliseconds:03} {zone.name} {local:%a %b} {local.day} {local.year}"
 
 
 def show_version(console: Console, _said: Said) -> str:
@@ -38,8 +42,15 @@ def show_version(console: Console, _said: Said) -> str:
         premium=capacity,
         capacity=capacity,
         essentials="Enabled" if config.webvpn.essentials else "Disabled",
-        changed="" if config.generation != console.headend.loaded_generation else "not ",
+        modified=_modified(console),
     )
+
+
+def _modified(console: Console) -> str:
+    if console.services.modified is None:
+        return u.NOT_MODIFIED
+    who, at = console.services.modified
+    return f"Configuration last modified by {who} at {_clock(console, at)}"
 
 
 def version(console: Console) -> str:
@@ -62,7 +73,7 @@ def show_curpriv(console: Console, _said: Said) -> str:
     """`show curpriv`."""
     mode = "configuration" if console.editor else "privileged" if console.privileged else "user"
     return (
-        f"Username : {console.username or f'enable_{console.privilege}'}\n"
+        f"Username : {console.who}\n"
         f"Current privilege level : {console.privilege}\n"
         f"Current Mode/s : {u.MODES[mode]}\n"
     )

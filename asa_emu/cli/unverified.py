@@ -81,7 +81,7 @@ Config file at boot was "startup-config"
 
 {hostname} up {uptime}
 
-Hardware:   ASAv, 2048 MB RAM, CPU Xeon 4100/6100/8100 series 2400 MHz,
+Hardware:   ASAv, 2048 MB RAM, CPU Xeon E5 series 2400 MHz,
 Internal ATA Compact Flash, 1024MB
 
 Licensed features for this platform:
@@ -93,8 +93,9 @@ AnyConnect for Mobile             : Enabled        perpetual
 
 Serial Number: 9AEMU000001
 
-Configuration has {changed}been modified since last system restart.
+{modified}
 """
+NOT_MODIFIED: Final = "Configuration has not been modified since last system restart."
 IMAGE: Final = """\
 {order}. disk0:/{file} {order} dyn-regex=/{regex}/
   CISCO STC {platform}

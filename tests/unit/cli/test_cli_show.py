@@ -40,6 +40,8 @@ def test_the_version_is_read_by_ntc_templates() -> None:
     assert row["version"] == "9.12(4)37"
     assert row["hostname"] == "ciscoasa"
     assert row["uptime"] == "41 days 19 hours"
+    assert row["hardware"] == "ASAv, 2048 MB RAM, CPU Xeon E5 series 2400 MHz"
+    assert row["last_mod"] == ""
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,14 @@ def test_uptime(seconds: float, uptime: str) -> None:
 def test_the_version_tells_a_changed_configuration() -> None:
     desk = Desk()
     assert "has not been modified" in desk.type("show version")
-    assert "has been modified" in desk.type("configure terminal", "hostname x", "show version")
+    desk.type("configure terminal", "hostname x", "username boss password pw privilege 15")
+    changed = desk.type("show version")
+    (row,) = parse_output(platform="cisco_asa", command="show version", data=changed)
+    assert row["last_mod"] == "enable_15 at 22:15:35.000 UTC Fri Nov 30 2012"
+    desk.type("end", "login", "boss", "pw")
+    desk.now += 60
+    desk.type("emulator quirk CSCtg33110")
+    assert "last modified by boss at 22:16:35.000 UTC" in desk.another().execute("show version").text
 
 
 def test_the_running_config_is_loaded_back_as_it_was() -> None:
