@@ -227,6 +227,10 @@ class Client:
                 await self._dialer.aclose()
                 await self.adapter.aclose()
 
+    async def wait_settled(self) -> None:
+        """Wait until the session stands, or has failed to; for others than the one who enters the client."""
+        await self._settled.wait()
+
     async def wait_ended(self) -> End:
         """Wait until the connection has ended, by whomever; how."""
         await self._ended.wait()

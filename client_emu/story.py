@@ -72,7 +72,10 @@ def parse_story(text: str) -> tuple[Act, ...]:
 
 
 async def play(story: tuple[Act, ...], client: Client) -> str | None:
-    """Play all acts; None, or which act went another way and how."""
+    """Play all acts, from when the session stands or has failed to; None, or which act went another way and
+    how.
+    """
+    await client.wait_settled()
     started = client.now()
     for act in story:
         await client.sleep_until(started + act.at if act.at is not None else client.now() + act.after)
