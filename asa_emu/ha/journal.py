@@ -82,7 +82,8 @@ class Journal:
         self._census_due = False
         self._sent: set[int] = set()
         self._waiting: dict[int, list[Callback]] = {}
-        self._in_flight: Batch | None = None
+        self.in_flight: Batch | None = None
+        """The batch that was taken and not acknowledged yet."""
         self._flying: set[int] = set()
         self._live = False
         db.subscribe(self._hear)
@@ -123,14 +124,14 @@ class Journal:
         self._dirty.clear()
         self._waiting.clear()
         self._flying.clear()
-        self._in_flight = None
+        self.in_flight = None
         self._census_due = False
         for callback in callbacks:
             callback(safe)
 
     def _callbacks(self) -> Iterable[Callback]:
-        if self._in_flight is not None:
-            yield from self._in_flight.callbacks
+        if self.in_flight is not None:
+            yield from self.in_flight.callbacks
         for waiting in self._waiting.values():
             yield from waiting
 
@@ -149,24 +150,29 @@ class Journal:
         """Call back when all that has happened to this session is safe; at once if it is already."""
         if not self.pending(index):
             callback(True)
-        elif index in self._dirty or self._in_flight is None:
+        elif index in self._dirty or self.in_flight is None:
             self._waiting.setdefault(index, []).append(callback)
         else:
-            self._in_flight.callbacks.append(callback)
+            self.in_flight.callbacks.append(callback)
 
     def wait_for_all(self, callback: Callback) -> None:
         """Call back when all that has happened so far is safe; at once if it is already."""
         if self._dirty:
             self._waiting.setdefault(next(reversed(self._dirty)), []).append(callback)
-        elif self._in_flight is not None:
-            self._in_flight.callbacks.append(callback)
+        elif self.in_flight is not None:
+            self.in_flight.callbacks.append(callback)
         else:
             callback(True)
 
     @property
+    def waiting(self) -> int:
+        """How many sessions have changed and are not safe yet."""
+        return len(self._dirty) + len(self._flying)
+
+    @property
     def lag(self) -> float:
         """Seconds since the oldest change that is not safe yet."""
-        since = [self._in_flight.since] if self._in_flight is not None else []
+        since = [self.in_flight.since] if self.in_flight is not None else []
         since += [next(iter(self._dirty.values()))] if self._dirty else []
         return self._clock() - min(since) if since else 0.0
 
@@ -208,14 +214,14 @@ class Journal:
             next_index=self._db.next_index,
         )
         self._flying = set(taken)
-        self._in_flight = Batch(self.number, tuple(changes), entry, callbacks, since)
-        return self._in_flight
+        self.in_flight = Batch(self.number, tuple(changes), entry, callbacks, since)
+        return self.in_flight
 
     def acknowledge(self, batch: Batch) -> None:
         """The entry is safe; means nothing for one that the journal does not wait for any more."""
-        if batch is not self._in_flight:
+        if batch is not self.in_flight:
             return
-        self._in_flight = None
+        self.in_flight = None
         self._flying.clear()
         for callback in batch.callbacks:
             callback(True)

@@ -70,7 +70,6 @@ class Hello:
     now: float
     """Emulated time."""
     rate: float
-    release: Name
     fence: Count
     """Of the newest entry that it has written or read, and `number` with it."""
     number: Count

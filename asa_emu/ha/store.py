@@ -35,6 +35,8 @@ from asa_emu.ha.unit import Ask, Told
 MAX_ENTRIES: Final = 1024
 """Of the log; a reader that is further behind reads everything anew."""
 MAX_NOTES: Final = 1000
+MAX_READ: Final = 64
+"""Entries that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class RawTold:
     hello: bytes | None
     age: float
     """Seconds since the mate said so."""
+    run: bytes
+    """Which run of the store this is: after another one, what was written may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ class Shelf:
             elif ask.wanted is not None and self._fence < ask.wanted_fence and seasoned:
                 self._grant(ask.wanted, ask.wanted_fence, now)
         hello, said_at = self._hellos.get(ask.mate, (None, now))
-        return RawTold(self.holder(now), self._fence, hello, now - said_at)
+        return RawTold(self.holder(now), self._fence, hello, now - said_at, b"%d" % id(self))
 
     def _grant(self, lease: bytes, fence: int, now: float) -> None:
         self._lease, self._fence, self._expires_at = lease, fence, now + self._hold
@@ -199,6 +203,6 @@ class Shelf:
         return Snapshot(position, self._head, tuple(self._sessions.values()), self._settings)
 
     def read(self, position: bytes) -> tuple[bytes, list[Entry]]:
-        """The entries after a position, as far as they are still there, and the position after them."""
-        after = int(position)
-        return str(self._position).encode(), [entry for at, entry in self._log if at > after]
+        """The next entries after a position, as far as they are still there, and the position after them."""
+        found = [item for item in self._log if item[0] > int(position)][:MAX_READ]
+        return (b"%d" % found[-1][0] if found else position), [entry for _, entry in found]

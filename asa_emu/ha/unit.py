@@ -142,6 +142,7 @@ class Unit:
         self.reason = ""
         """Of the last change of role, in an ASA's words."""
         self._floor = 0
+        self._asked = Ask(None, False, None)
         self._next_poll = now
         # the primary goes first when both start at once
         self._patient_until = now + (0.0 if name == "primary" else hold)
@@ -177,12 +178,16 @@ class Unit:
             self.signal(Signal.RECOVERED)
         waits = self.state in (State.NEGOTIATION, State.SYNC, State.READY) and now >= self._patient_until
         wanted = Lease(self.name, self.instance, max(self._floor, self.fence) + 1) if waits else None
-        return Ask(self.lease if self.has_role else None, self.may_act(now), wanted)
+        self._asked = Ask(self.lease if self.has_role else None, self.may_act(now), wanted)
+        return self._asked
 
     def answered(self, told: Told, sent_at: float, now: float) -> Step | None:
         """The store has answered a poll that was sent at `sent_at`."""
         self.link = "up"
         lease = told.lease
+        if lease is not None and lease.instance == self.instance:
+            # one that we gave up, but could not release, is no longer ours
+            lease = lease if lease in (self._asked.mine, self._asked.wanted) else None
         self._floor = max(self._floor, told.fence, 0 if lease is None else lease.fence)
         if lease is None or lease.free:
             if lease is not None:
@@ -192,7 +197,7 @@ class Unit:
             # somebody was active since, and is no more: what we know may be out of date
             deposed = self.has_role and told.fence > self.fence
             return self.signal(Signal.THEIRS) if deposed else None
-        if (lease.unit, lease.instance) != (self.name, self.instance):
+        if lease.instance != self.instance:
             self.heir = True
             self._why_free = ""
             if self.has_role:

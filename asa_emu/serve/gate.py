@@ -20,6 +20,8 @@ class Gate:
         self._clock = clock
         self._until = -math.inf
         self._opened = trio.Event()
+        self.was_open_until = -math.inf
+        """When it was shut, or shuts by itself."""
 
     @property
     def is_open(self) -> bool:
@@ -28,13 +30,14 @@ class Gate:
 
     def keep_open(self, until: float) -> None:
         """It may act until this instant of the clock."""
-        self._until = until
+        self._until = self.was_open_until = until
         if self.is_open:
             self._opened.set()
             self._opened = trio.Event()
 
     def shut(self) -> None:
         """It may not."""
+        self.was_open_until = min(self.was_open_until, self._clock())
         self._until = -math.inf
 
     async def opened(self) -> None:

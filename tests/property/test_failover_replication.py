@@ -107,12 +107,14 @@ class FailoverPair(VpnSessiondb):
 
     @rule()
     def it_is_read(self) -> None:
-        self.position, entries = self.shelf.read(self.position)
-        try:
-            for entry in entries:
-                self.follower.apply(entry, self.now)
-        except OutOfSync:
-            self.join()
+        entries = [ENTRY]
+        while entries:
+            self.position, entries = self.shelf.read(self.position)
+            try:
+                for entry in entries:
+                    self.follower.apply(entry, self.now)
+            except OutOfSync:
+                self.join()
 
     @rule()
     def the_standby_joins(self) -> None:

@@ -52,9 +52,11 @@ class Pair:
         return entries
 
     def read(self) -> None:
-        self.position, entries = self.shelf.read(self.position)
-        for entry in entries:
-            self.follower.apply(entry, self.now)
+        entries = [Entry(b"", ())]
+        while entries:
+            self.position, entries = self.shelf.read(self.position)
+            for entry in entries:
+                self.follower.apply(entry, self.now)
 
     def join(self) -> None:
         snapshot = self.shelf.snapshot()

@@ -135,7 +135,6 @@ def test_a_hello_is_read_as_it_was_written() -> None:
         state="Active",
         now=1.5,
         rate=60.0,
-        release="9.16(4)",
         fence=1,
         number=2,
         active_for=3.0,

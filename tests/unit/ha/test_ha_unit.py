@@ -53,7 +53,6 @@ class Rack:
             state=unit.state.value,
             now=0,
             rate=1,
-            release="",
             fence=0,
             number=0,
             active_for=0,
@@ -270,7 +269,7 @@ def test_a_unit_that_cannot_serve_lets_the_other_do_it() -> None:
     lease = secondary.ask(rack.now).wanted
     rack.do(primary, primary.resign("test", rack.now))
     assert lease is not None
-    told, _ = rack.signers[secondary].read_untrusted(RawTold(encode(KEY, lease), lease.fence, None, 0.0))
+    told, _ = rack.signers[secondary].read_untrusted(RawTold(encode(KEY, lease), lease.fence, None, 0.0, b""))
     assert secondary.answered(told, rack.now, rack.now) is Step.TAKE_OVER
     assert secondary.could_not_serve(rack.now) is Step.STAND_BY
     assert at(secondary) is State.FAILED
@@ -300,3 +299,12 @@ def test_what_is_no_lease_of_this_pair_stands_in_nobodys_way(garbage: bytes) -> 
 
 def test_every_state_can_be_left_and_reached() -> None:
     assert {before for before, _ in TABLE} == set(State) == {after for after, _ in TABLE.values()}
+
+
+def test_a_lease_that_could_not_be_released_is_not_taken_up_again() -> None:
+    rack, primary, _ = pair()
+    primary.resign("while the store was silent", rack.now)
+    primary.signal(Signal.SYNCED)
+    rack.run(5 * POLL)
+    assert at(primary) is State.READY
+    assert ("primary", Step.TAKE_OVER) not in rack.steps[2:]

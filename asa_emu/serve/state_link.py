@@ -1,0 +1,545 @@
+"""One unit of a failover pair at work: its role, its copy of the sessions, and the store between the units.
+
+    every poll -> store.poll -> Unit: the gate stays open, or a step is to be done
+    events -> Journal -> store.append (one entry for all that has gathered) -> whoever waits is answered
+    store.snapshot, store.read -> Follower -> the table of a standby
+    TAKE_OVER: read to the log's end, bind the service address, tunnels of the former unit down, serve
+    STAND_BY: shut the gate, close every socket without a word, forget the table, give the lease up, follow
+
+Three tasks: one polls, one writes, and one follows or takes over, never both. Whatever changes the role holds
+`_turn`, so that no answer to an older question can undo it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import trio
+
+from asa_emu.config import ConfigError, Policy, effective_policy
+from asa_emu.config.failover import Failover
+from asa_emu.ha.journal import Batch, Follower, Journal, OutOfSync
+from asa_emu.ha.records import Hello, Lease, encode
+from asa_emu.ha.status import Interval, Status
+from asa_emu.ha.store import Signer, puts_of
+from asa_emu.ha.unit import Link, Signal, State, Step, Unit
+from asa_emu.serve.gate import Gate
+from asa_emu.serve.gateway import Gateway
+from asa_emu.serve.store import Store, StoreDown, StoreSilent
+from asa_emu.serve.vpn_port import VpnPort
+from asa_emu.session.events import AddressAssigned, AddressReleased, SessionEvent
+from asa_emu.session.model import Session
+from asa_emu.syslog.facts import Notice
+
+CLOCK_TOLERANCE: Final = 0.05  # seconds of run time that the units' clocks may differ by
+KEPT: Final = 1000  # intervals, lags
+
+log = structlog.get_logger(__name__)
+
+
+class CannotServe(Exception):
+    """The service address cannot be bound, and there is no mate that could serve instead."""
+
+
+class StateLink:
+    """A unit: what decides its role, and what that means for its headend."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        port: VpnPort,
+        store: Store,
+        said: Failover,
+        key: bytes,
+        instance: str,
+        *,
+        bind: Callable[[VpnPort], None],
+        reconfigured: Callable[[], None],
+    ) -> None:
+        """`bind` opens the port or raises `OSError`; `reconfigured` is called after a new configuration."""
+        timers = said.unit_timers
+        self.unit = Unit(
+            said.unit or "primary", instance, poll=timers.poll, hold=timers.hold, now=store.clock()
+        )
+        self.ready = trio.Event()
+        """Set once this unit serves, or has all that the active one has."""
+        self._gateway = gateway
+        self._headend = gateway.headend
+        self._port = port
+        self._store = store
+        self._said = said
+        self._key = key
+        self._bind = bind
+        self._reconfigured = reconfigured
+        db = self._headend.db
+        self.journal = gateway.journal = Journal(db, key, store.clock, self._there_is_work)
+        self.follower = Follower(db, key, self._policy_of, self._adopt)
+        self.follower.on_copied = self._tell_copied
+        self.gate = gateway.gate = gateway.dispatcher.gate = Gate(store.clock)
+        self._signer = Signer(key, self.unit.name, self.unit.mate)
+        self._signer.on_refused = self.follower.on_refused = self._tell_refused
+        db.subscribe(self._hear_event)
+        self._turn = trio.Lock()
+        self._poke = self._work = trio.Event()
+        self._scope = trio.CancelScope()
+        self._idle = trio.Event()
+        self._idle.set()
+        self._nursery: trio.Nursery
+        self._position: bytes | None = None
+        self._run: bytes | None = None
+        self._cut = self._resigning = False
+        self._mate: Hello | None = None
+        self._mate_said: tuple[int, int] | None = None
+        self._wants_role_until = 0.0
+        self._settled = -1
+        self._addresses: list[tuple[int, str]] = []
+        self._told: tuple[State, Link, str | None] = (self.unit.state, self.unit.link, None)
+        self._refusals: set[str] = set()
+        self._intervals: deque[Interval] = deque(maxlen=KEPT)
+        self._active_for = 0.0
+        self._switched_at: float | None = None
+        self._lags: deque[float] = deque(maxlen=KEPT)
+        self._sent = self._not_sent = self._received = self._most_waiting = 0
+
+    async def run(self) -> None:
+        """Poll, write and follow until cancelled. Raises `CannotServe` when it could not even start."""
+        self._notice(105002)
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._poll)
+            self._nursery.start_soon(self._write)
+
+    # polls
+
+    async def _poll(self) -> None:
+        unit, clock = self.unit, self._store.clock
+        while True:
+            self._poke = trio.Event()
+            with trio.move_on_after(max(0.0, unit.next_deadline() - clock())):
+                await self._poke.wait()
+            if clock() >= unit.next_deadline():
+                async with self._turn:
+                    await self._one_poll()
+
+    async def _one_poll(self) -> None:
+        unit, sent_at = self.unit, self._store.clock()
+        ask = unit.ask(sent_at)
+        step = None
+        try:
+            raw = await self._store.poll(self._signer.sign(ask, self._hello()))
+        except StoreDown:
+            unit.refused(sent_at)
+            self._out_of_touch()
+        except StoreSilent as error:
+            unit.silent()
+            self._tell_refused(str(error))
+        else:
+            told, mate = self._signer.read_untrusted(raw)
+            self._hear_mate(mate if raw.age < unit.hold else None, raw.age)
+            step = unit.answered(told, sent_at, self._store.clock())
+            self._store_answers(raw.run)
+        await self._do(step)
+        self._settle()
+        self._mind_gate()
+        self._tell_changes()
+        if self._mate is not None and self._mate.wants_role and unit.state is State.ACTIVE:
+            self._nursery.start_soon(self.resign, "Other unit wants me Standby")
+
+    def _hello(self) -> Hello:
+        unit, gateway = self.unit, self._gateway
+        serves = unit.has_role
+        return Hello(
+            unit=unit.name,
+            state=unit.state.value,
+            now=gateway.now(),
+            rate=gateway.timeline.rate,
+            fence=unit.fence if serves else self.follower.fence,
+            number=self.journal.number if serves else self.follower.number,
+            active_for=self._active_until_now(),
+            wants_role=self._store.clock() < self._wants_role_until and not serves,
+        )
+
+    def _hear_mate(self, mate: Hello | None, age: float) -> None:
+        before, self._mate = self._mate, mate
+        if mate is None or mate.state != State.ACTIVE.value or self.unit.has_role:
+            return
+        # the standby's emulated clock follows the active one's; only back it cannot go
+        gateway = self._gateway
+        if mate.rate != gateway.timeline.rate:
+            gateway.bend_time(rate=mate.rate)
+        behind = mate.now + mate.rate * age - gateway.now()
+        if behind > CLOCK_TOLERANCE * mate.rate:
+            gateway.bend_time(advance=behind)
+            behind = 0.0
+        self.follower.ahead = -behind if -behind > CLOCK_TOLERANCE * mate.rate else 0.0
+        said = (mate.fence, mate.number)
+        quiet = before is not None and (before.fence, before.number) == said
+        if quiet and self.unit.state is State.READY and said > (self.follower.fence, self.follower.number):
+            log.warning("failover.entries_missing", mate=said)
+            self._begin(self._follow)
+
+    def _store_answers(self, run: bytes) -> None:
+        """Whatever was written to a former run of the store may be lost: write it again, or read it again."""
+        other = self._run is not None and run != self._run
+        if (other or self._cut) and self.unit.state is State.ACTIVE:
+            self.journal.resync()
+            self._settled = -1
+        elif other and self.unit.state is State.READY:
+            self._begin(self._follow)
+        self._run, self._cut = run, False
+
+    def _out_of_touch(self) -> None:
+        """Nobody listens at the store's address: whoever waits for it has waited long enough."""
+        if not self._cut:
+            self._cut = True
+            if self.unit.state is State.ACTIVE:
+                for number, address in self._addresses:
+                    if number == 737029:
+                        self._notice(737028, address=address)
+                self._not_sent += len(self._addresses)
+            self._addresses.clear()
+            self.journal.abandon()
+            self._poll_now()
+
+    def _poll_now(self) -> None:
+        self.unit.poll_now(self._store.clock())
+        self._poke.set()
+
+    async def _do(self, step: Step | None) -> None:
+        if step is Step.FOLLOW:
+            self._begin(self._follow)
+        elif step is Step.TAKE_OVER:
+            self._begin(self._take_over)
+        elif step is Step.STAND_BY:
+            await self._stand_by()
+
+    def _begin(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Follow or take over, once what was going on before has stopped."""
+        self._scope.cancel()
+        before, self._idle, scope = self._idle, trio.Event(), trio.CancelScope()
+        self._scope = scope
+        self._nursery.start_soon(self._one_work, work, before, self._idle, scope)
+
+    async def _one_work(
+        self,
+        work: Callable[[], Awaitable[None]],
+        before: trio.Event,
+        after: trio.Event,
+        scope: trio.CancelScope,
+    ) -> None:
+        await before.wait()
+        try:
+            with scope:
+                await work()
+        finally:
+            after.set()
+
+    # the active unit
+
+    async def _take_over(self) -> None:
+        unit = self.unit
+        while True:
+            try:
+                await self._catch_up()
+                break
+            except (StoreDown, StoreSilent):
+                await trio.sleep(unit.poll)
+        async with self._turn:
+            if unit.state is not State.TAKING_OVER:
+                return
+            try:
+                self._bind(self._port)
+            except OSError as error:
+                log.error("failover.cannot_serve", error=error.strerror)
+                await self._do(unit.could_not_serve(self._store.clock()))
+                if not self.ready.is_set():
+                    raise CannotServe(error.strerror) from error
+                return
+            self._headend.db.take_over(self._gateway.now())
+            self._addresses.clear()
+            self.journal.begin(unit.fence)
+            self._settled = -1
+            unit.signal(Signal.SERVING)
+            self._settle()
+            self._mind_gate()
+            self._tell_changes()
+            self.ready.set()
+
+    async def _catch_up(self) -> None:
+        """Read what is left of the former active unit's log: since the lease is ours, nobody adds to it."""
+        if not self.unit.heir:
+            self._headend.db.forget_all()
+            return
+        try:
+            while self._position is not None:
+                before = self._position
+                await self._read(0.0)
+                if self._position == before:
+                    return
+        except OutOfSync:
+            pass
+        await self._load()
+
+    async def _stand_by(self) -> None:
+        unit = self.unit
+        self.gate.shut()
+        self._mind_gate()
+        self.journal.stop()
+        self._port.close(abandon=True)
+        self._gateway.let_go()
+        self._headend.db.forget_all()
+        self._position = None
+        if unit.lease is not None:
+            free = Lease(unit.name, unit.instance, unit.fence, True, "Other unit wants me Active")
+            try:
+                with trio.move_on_after(unit.hold):
+                    await self._store.release(encode(self._key, unit.lease), encode(self._key, free))
+            except (StoreDown, StoreSilent):
+                pass  # it runs out by itself
+        if unit.state is State.SYNC:
+            self._begin(self._follow)
+        self._tell_changes()
+
+    async def resign(self, reason: str) -> bool:
+        """Write what is left to write, give the role up, and stand by; False when it is not ours to give."""
+        async with self._turn:
+            if self.unit.state is not State.ACTIVE:
+                return False
+            self._resigning = True
+            self.gate.shut()
+            self._mind_gate()
+            with trio.move_on_after(self.unit.hold / 2):
+                await self._gateway.safe()
+            self._resigning = False
+            await self._do(self.unit.resign(reason, self._store.clock()))
+            return True
+
+    async def retire(self) -> bool:
+        """The process is to stop: hand over to a mate that is ready, or return False and go on."""
+        if not self.unit.has_role:
+            return True
+        ready = self._mate is not None and self._mate.state == State.READY.value
+        return ready and await self.resign("The unit is stopped")
+
+    def switch(self, active: bool) -> None:
+        """`failover active` and `no failover active`: begin to change roles, if that is a change."""
+        if active and not self.unit.has_role:
+            self._wants_role_until = self._store.clock() + self.unit.hold
+            self._poll_now()
+        elif not active:
+            self._nursery.start_soon(self.resign, "Set by the config command")
+
+    def _mind_gate(self) -> None:
+        """The gate is open while this unit serves and is certain of its role; note from when to when."""
+        unit, clock = self.unit, self._store.clock
+        if unit.state is State.ACTIVE and not self._resigning:
+            self.gate.keep_open(unit.valid_until)
+        interval = self._intervals[-1] if self._intervals and self._intervals[-1].until is None else None
+        if self.gate.is_open and interval is None:
+            interval = Interval(unit.fence, clock())
+            self._intervals.append(interval)
+            self._note(interval)
+            self._gateway.wake()
+        elif not self.gate.is_open and interval is not None:
+            ended = Interval(interval.fence, interval.since, min(clock(), self.gate.was_open_until))
+            self._intervals[-1] = ended
+            self._active_for += (ended.until or 0.0) - ended.since
+            self._note(ended)
+
+    def _note(self, interval: Interval) -> None:
+        until = "-" if interval.until is None else f"{interval.until:.3f}"
+        line = f"{self.unit.name} {interval.fence} {interval.since:.3f} {until}".encode()
+
+        async def note() -> None:
+            try:
+                await self._store.note(line)
+            except (StoreDown, StoreSilent):
+                pass  # the unit has it, too
+
+        self._nursery.start_soon(note)
+
+    def _settle(self) -> None:
+        """Write the configuration when it is not the one that was written last."""
+        generation = self._headend.config.generation
+        if self.unit.state is State.ACTIVE and generation != self._settled:
+            self._settled = generation
+            self.journal.settle(self._headend.config.shared())
+
+    # entries out
+
+    def _there_is_work(self) -> None:
+        self._work.set()
+
+    def _hear_event(self, event: SessionEvent) -> None:
+        if self.unit.state is State.ACTIVE and isinstance(event, AddressAssigned | AddressReleased):
+            number = 737029 if isinstance(event, AddressAssigned) else 737031
+            self._addresses += [(number, address) for address in event.addresses.held]
+
+    async def _write(self) -> None:
+        while True:
+            self._work = trio.Event()
+            batch = self.journal.take(time.time())
+            if batch is None:
+                await self._work.wait()
+            else:
+                await self._commit(batch)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Write an entry however often it takes, unless it is no longer ours to write."""
+        addresses, self._addresses = self._addresses, []
+        lease, puts = encode(self._key, self._lease), puts_of(batch.changes, batch.entry)
+        self._most_waiting = max(self._most_waiting, len(batch.changes))
+        while self.journal.in_flight is batch:
+            try:
+                if await self._store.append(lease, batch.entry, puts):
+                    self._lags.append(self._store.clock() - batch.since)
+                    self._sent += len(batch.changes)
+                    self.journal.acknowledge(batch)
+                    if self._mate is not None:
+                        for number, address in addresses:
+                            self._notice(number, address=address)
+                    return
+            except StoreDown:
+                self._addresses = addresses + self._addresses
+                self._out_of_touch()
+                return
+            except StoreSilent as error:
+                self._tell_refused(str(error))
+            self._poll_now()
+            await trio.sleep(self.unit.poll / 4)
+
+    @property
+    def _lease(self) -> Lease:
+        assert self.unit.lease is not None  # whoever writes has had one
+        return self.unit.lease
+
+    # entries in
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._load()
+                self.unit.signal(Signal.SYNCED)
+                self._poll_now()
+                self.ready.set()
+                while True:
+                    await self._read(self.unit.poll)
+            except OutOfSync as error:
+                log.warning("failover.out_of_sync", reason=str(error))
+            except (StoreDown, StoreSilent):
+                pass  # the polls tell
+            self._position = None
+            self.unit.signal(Signal.OUT_OF_SYNC)
+            await trio.sleep(self.unit.poll)
+
+    async def _load(self) -> None:
+        self._notice(709005)
+        self._position = None
+        snapshot = await self._store.snapshot()
+        for _ in self.follower.load(snapshot, self._gateway.now()):
+            await trio.lowlevel.checkpoint()
+        self._position = snapshot.position
+        self._received += len(snapshot.sessions)
+        self._notice(709006)
+
+    async def _read(self, wait: float) -> None:
+        assert self._position is not None
+        position, entries = await self._store.read(self._position, wait)
+        for entry in entries:
+            self.follower.apply(entry, self._gateway.now())
+            self._received += len(entry.changes)
+            self._lags.append(max(0.0, time.time() - self.follower.sent))
+        self._position = position
+
+    def _policy_of(self, username: str, tunnel_group: str, group_policy: str) -> Policy:
+        return effective_policy(self._headend.config, username, tunnel_group, group_policy)
+
+    def _adopt(self, text: str) -> None:
+        """Take over the active unit's configuration."""
+        try:
+            if self._headend.config.adopt(text):
+                self._headend.reconfigure()
+                self._reconfigured()
+        except ConfigError as error:
+            self._tell_refused(str(error))
+
+    # what is told
+
+    def status(self) -> Status:
+        """What there is to say about this unit now."""
+        unit, mate = self.unit, self._mate
+        lags = sorted(self._lags)
+        return Status(
+            unit=unit.name,
+            state=unit.state,
+            mate=unit.mate,
+            mate_state=None if mate is None else mate.state,
+            active_for=self._active_until_now(),
+            mate_active_for=0.0 if mate is None else mate.active_for,
+            fence=unit.fence if unit.has_role else self.follower.fence,
+            link=unit.link,
+            lag=self.journal.lag if unit.has_role else (self._lags[-1] if self._lags else 0.0),
+            lag_p99=lags[len(lags) * 99 // 100] if lags else 0.0,
+            switched_at=self._switched_at,
+            sent=self._sent,
+            not_sent=self._not_sent,
+            received=self._received,
+            refused=self.follower.refused,
+            waiting=self.journal.waiting,
+            most_waiting=self._most_waiting,
+            intervals=tuple(self._intervals),
+        )
+
+    def _active_until_now(self) -> float:
+        last = self._intervals[-1] if self._intervals else None
+        running = self._store.clock() - last.since if last is not None and last.until is None else 0.0
+        return self._active_for + running
+
+    def _notice(self, *numbers: int, **words: object) -> None:
+        words = {"unit": self.unit.name.capitalize(), **words}
+        self._headend.emit(Notice(at=self._gateway.now(), numbers=numbers, words=words))
+
+    def _tell_changes(self) -> None:
+        """Tell what has changed since this was called last."""
+        unit, mate = self.unit, self._mate
+        state, link, mate_state = self._told
+        self._told = (unit.state, unit.link, None if mate is None else mate.state)
+        if unit.state is not state:
+            log.info("failover.state", unit=unit.name, state=unit.state.value, reason=unit.reason)
+            self._notice(720027, state=unit.state.value)
+            active = (State.ACTIVE, State.TAKING_OVER)
+            if unit.state is State.ACTIVE:
+                self._switched_at = self._gateway.now()
+                self._notice(104001, 720039, reason=unit.reason)
+            elif state in active and unit.state not in active:
+                self._switched_at = self._gateway.now()
+                self._notice(104002, 720040, reason=unit.reason)
+            if State.FAILED in (unit.state, state):
+                self._notice(104003 if unit.state is State.FAILED else 104004)
+        if (unit.link == "up") != (link == "up"):
+            log.warning("failover.link", unit=unit.name, link=unit.link)
+            up = unit.link == "up"
+            self._notice(105042 if up else 105043, 720024, state="up" if up else "down")
+        if self._told[2] != mate_state:
+            self._tell_mate(mate_state)
+
+    def _tell_mate(self, before: str | None) -> None:
+        if self._mate is None:
+            lan = self._said.lan
+            self._notice(103001, 105005, code=4, interface="folink" if lan is None else lan.name)
+            return
+        self._notice(720028, state=self._mate.state)
+        if self.unit.state is State.ACTIVE and self._mate.state == State.READY.value:
+            self._notice(709003, 709004)
+
+    def _tell_copied(self, session: Session, created: bool) -> None:
+        self._notice(721016 if created else 721018, user=session.username, ip=session.public_ip)
+
+    def _tell_refused(self, reason: str) -> None:
+        """Name a reason once, however often it comes."""
+        if reason not in self._refusals and len(self._refusals) < KEPT:
+            self._refusals.add(reason)
+            log.warning("failover.refused", unit=self.unit.name, reason=reason)
