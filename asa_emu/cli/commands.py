@@ -49,7 +49,7 @@ _CONFIG = Level.CONFIGURATION
 # fmt: off
 ROWS: Final = (
     R("show", "Show running system information", level=_USER),
-    R("terminal", "Set terminal line parameters"),
+    R("terminal", "Set terminal line parameters", level=_USER),
     R("no", "Negate a command"),
     R("emulator", "What an ASA does not have: time, bugs, display"),
     R("emulator clock", "Bend emulated time"),
@@ -62,6 +62,8 @@ ROWS: Final = (
     R("configure terminal", "Configure from the terminal", m.configure_terminal),
     R("terminal pager [lines] <LINES:int 0-2147483647>", "Set the lines on a page", m.pager),
     R("no terminal pager", "Do not page", m.no_pager),
+    # what netmiko says to a telnet console, where it knows IOS alone
+    R("terminal length <LINES:int 0-2147483647>", "Set the lines on a page, as on IOS", m.pager, _USER),
     R("terminal width <COLUMNS:int 0-511>", "Set the width of the terminal", m.width),
     R("pager [lines] <LINES:int 0-2147483647>", "Set the lines on a page", m.pager, _CONFIG),
     R("no pager", "Do not page", m.no_pager, _CONFIG),

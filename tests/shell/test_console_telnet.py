@@ -99,6 +99,17 @@ async def test_the_sequence_that_netmiko_logs_in_with(asa_console: Running) -> N
         assert MORE not in await script.command("show running-config all")
 
 
+async def test_the_sequence_that_netmikos_telnet_driver_logs_in_with(asa_console: Running) -> None:
+    async with telnet(asa_console) as script:
+        await script.until("> ")
+        await script.command("terminal width 511", "> ")
+        assert await script.command("terminal length 0", "> ") == "ciscoasa> "
+        await script.command("enable", "Password: ")
+        await script.type("sesame\n")
+        await script.until("# ")
+        assert MORE not in await script.command("show running-config all")
+
+
 async def test_options_are_declined_once_and_never_argued_about(asa_console: Running) -> None:
     async with telnet(asa_console) as person:
         await person.until("> ")
