@@ -47,7 +47,7 @@ _VALUED: dict[str, _Kind] = {
 def logoff(console: Console, said: Said) -> str:
     """Log the selected sessions off, after a confirmation unless `noconfirm` was said."""
     selector, *rest = said.words[2:]
-    value = rest[0] if selector in _VALUED else selector
+    value = said.argument or (rest[0] if selector in _VALUED else selector)
     at_once = len(rest) > (selector in _VALUED)
 
     def act() -> str:

@@ -84,7 +84,7 @@ def show_list(console: Console, said: Said) -> str:
         chosen = (s for s in console.headend.db.sessions() if s.is_anyconnect == wanted)
     if rest[:1] == ["filter"]:
         name = rest[1]
-        value = "" if name == "inactive" else rest[2]
+        value = said.argument or " ".join(rest[2:3])
         chosen = [session for session in chosen if _matches(session, name, value)]
     if rest[-2:-1] == ["sort"]:
         chosen = sorted(chosen, key=_sort_key(rest[-1], console.now()))

@@ -95,15 +95,15 @@ def show_running_config(console: Console, said: Said) -> str:
     words = said.words[2:]
     everything = words[:1] == ["all"]
     text = console.headend.config.render(all=everything)
-    section = words[everything:]
+    section = " ".join(words[everything:])
     if not section:
         return f": Saved\n:\n{text}: end\n"
     chosen: list[str] = []
     inside = False
     for line in text.splitlines(keepends=True):
         if not line.startswith(" "):
-            said_words = line.removeprefix("!emu ").removeprefix("no ").split()
-            inside = said_words[: len(section)] == section
+            plain = line.removeprefix("!emu ").removeprefix("no ").rstrip("\n")
+            inside = f"{plain} ".startswith(f"{section} ")
         if inside:
             chosen.append(line)
     return "".join(chosen)

@@ -112,6 +112,11 @@ class Said:
         alias = self.document.top.entries.get(("name", word)) if argument.kind in _ADDRESSES else None
         return word if alias is None else str(alias.value)
 
+    @property
+    def argument(self) -> str:
+        """The first argument, a name without its quotes; empty when there is none."""
+        return next((str(values[0]) for values in self.bound.values()), "")
+
     def text(self, label: str) -> str:
         """Return a word argument."""
         return str(self.bound[label][0])

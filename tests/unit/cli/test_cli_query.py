@@ -197,3 +197,14 @@ def test_inactive_sessions_alone_are_logged_off_with_the_enhancement_only(desk: 
     assert [session.username for session in desk.headend.db.sessions()] == ["maria", "walter", "paul"]
     desk.type("no emulator feature CSCuh55707")
     assert "Invalid input" in desk.type("vpn-sessiondb logoff inactive")
+
+
+def test_names_with_blanks_are_said_in_quotes(desk: Desk) -> None:
+    add(desk, "ann b", group="my group")
+    for line in ("filter name 'ann b'", "filter tunnel-group 'MY GROUP'", "filter group-policy 'my group'"):
+        shown = desk.type(f"show vpn-sessiondb anyconnect {line}".replace("'", '"'))
+        assert re.findall(r"Username     : (.*?) +Index", shown) == ["ann b"], line
+    desk.type("configure terminal", 'tunnel-group "MY GROUP" type remote-access', "end")
+    assert desk.type('show running-config tunnel-group "MY GROUP"').startswith('tunnel-group "MY GROUP" type')
+    answer = desk.type('vpn-sessiondb logoff name "ann b" noconfirm')
+    assert answer == 'INFO: Number of sessions with name "ann b" logged off : 1\n'
