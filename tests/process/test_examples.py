@@ -79,9 +79,13 @@ def test_the_configurations_of_the_readme_load() -> None:
         assert [report.text for report in parse_config(text).reports] == ["enable outside"]
 
 
-def test_the_programs_of_the_readme_compile() -> None:
-    for block in blocks(ROOT / "README.md", "python"):
-        compile(block, "README.md", "exec")
+@pytest.mark.peer("openconnect")
+def test_the_programs_of_the_readme_work(tmp_path: Path) -> None:
+    tests, program = blocks(ROOT / "README.md", "python")
+    (tmp_path / "test_readme.py").write_text(tests, "utf-8")
+    assert "2 passed" in run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path))
+    own = str(EXAMPLES / "branch-office.cfg")
+    assert "pin-sha256:" in run(sys.executable, "-c", program.replace("my-asa.cfg", own))
 
 
 def test_the_story_of_the_manual_can_be_played() -> None:
