@@ -12,7 +12,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -221,10 +221,7 @@ def interactive(*, flags: Flags = Flags()) -> int:
 
     console = Console(_Stdio(), start, make)
     wanted = profile is not None and start.preference("AutoConnectOnStart") == "true"
-    try:
-        trio.run(partial(console.run, flags.client_version, connect=wanted))
-    except KeyboardInterrupt:
-        return 1
+    trio.run(_until_signal, partial(console.run, flags.client_version, connect=wanted))
     return 0
 
 
@@ -302,15 +299,33 @@ def _first_line(path: Path) -> str:
 class _Stdio:
     """The terminal that the process has, or the pipe in its place."""
 
+    def __init__(self) -> None:
+        self._unread = b""
+
     def write(self, text: str) -> None:
         _print_line(text)
 
     async def read(self, prompt: str, *, secret: bool = False) -> str | None:
-        read = getpass.getpass if secret and os.isatty(0) else input
-        try:
-            return await trio.to_thread.run_sync(read, prompt, abandon_on_cancel=True)
-        except EOFError:
-            return None
+        if secret and os.isatty(0):
+            return await trio.to_thread.run_sync(getpass.getpass, prompt, abandon_on_cancel=True)
+        _print_line(prompt, end="")
+        line = await self.line()
+        return None if line is None else line.decode("utf-8", "replace")
+
+    async def line(self) -> bytes | None:
+        """The next line of stdin without its end, None after the last one; a long line comes in pieces."""
+        while b"\n" not in self._unread and len(self._unread) <= MAX_LINE:
+            # a thread, for stdin may be a file, which no event loop can wait for; and not through sys.stdin,
+            # whose lock such a thread would hold for ever
+            try:
+                data = await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True)
+            except OSError:
+                return None  # stdin is closed
+            if not data:
+                break
+            self._unread += data
+        line, end, self._unread = self._unread.partition(b"\n")
+        return line if line or end else None
 
 
 def _report_json(event: Event) -> None:
@@ -339,9 +354,9 @@ def _report_text(event: Event) -> None:
     _print_line(f"  >> note: {text}")
 
 
-def _print_line(line: str) -> None:
+def _print_line(line: str, end: str = "\n") -> None:
     try:
-        print(line, flush=True)  # noqa: T201 - the product's output
+        print(line, end=end, flush=True)  # noqa: T201 - the product's output
     except BrokenPipeError:
         pass  # nobody reads any more; the connection goes on until it is told to end
 
@@ -377,6 +392,19 @@ async def _run(client: Client, story: tuple[Act, ...], report: Report, take_orde
     return code if not story else 1 if problem else 0
 
 
+async def _until_signal(run: Callable[[], Awaitable[None]]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()  # whoever is connected logs off
+
+            nursery.start_soon(stop)
+            await run()
+            nursery.cancel_scope.cancel()
+
+
 async def _watch_signals(
     signals: AsyncIterator[int], client: Client, report: Report, everything: trio.CancelScope
 ) -> None:
@@ -389,22 +417,10 @@ async def _watch_signals(
 
 
 async def _take_orders(client: Client, report: Report) -> None:
-    buffer = b""
-    while True:
-        # a thread, for stdin may be a file, which no event loop can wait for
-        try:
-            data = await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True)
-        except OSError:
-            return  # stdin is closed
-        if not data:
-            return
-        *lines, buffer = (buffer + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                try:
-                    await carry_out(client, parse_order_untrusted(line))
-                except OrderRefused as error:
-                    report(Error(str(error)))
-        if len(buffer) > MAX_LINE:
-            report(Error("a command longer than 64 KiB"))
-            return
+    stdin = _Stdio()
+    while (line := await stdin.line()) is not None:
+        if line.strip():
+            try:
+                await carry_out(client, parse_order_untrusted(line))
+            except OrderRefused as error:
+                report(Error(str(error)))

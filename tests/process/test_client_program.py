@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_suspend_and_resume_on_stdin(asa: HeadendProcess, password: Path) -> Non
 def test_unplug_and_plug_on_stdin(asa: HeadendProcess, password: Path) -> None:
     with start(asa, password, "--json", "--no-dtls", keep_stdin=True) as program:
         program.wait_for('"event": "connected"')
-        program.write('{"do": "unplug", "interface": "moon"}\n{"do": "unplug", "interface": "wired"}\n')
+        program.write("[" * 200_000 + '\n{"do": "unplug", "interface": "moon"}\n')
+        program.wait_for("a command is a line such as")
+        program.write('{"do": "unplug", "interface": "wired"}\n')
         program.wait_for("no interface 'moon'; there are wired, wireless")
         program.wait_for('"event": "reconnecting", "level": "tunnel"')
         program.write('{"do": "plug", "interface": "wired"}\n')
@@ -130,6 +133,17 @@ def test_vpnclis_verbs_through_a_pipe(asa: HeadendProcess) -> None:
     assert "  >> state: Connected" in program.stdout
     assert "    Connection State:            Connected" in program.stdout
     assert program.stdout.endswith("goodbye...\n")
+
+
+def test_a_signal_logs_the_interactive_client_off(asa: HeadendProcess) -> None:
+    asa.api("POST", "/v1/logoff", {"all": True})
+    command = (sys.executable, "-m", "client_emu", "--user", "walter", "--pin", asa.pin)
+    with Program(command, stdin=f"connect {asa.https}\n\n\n{PASSWORD}\n", keep_stdin=True) as program:
+        program.wait_for("  >> notice: Connected to 127.0.0.1")
+        assert len(asa.sessions()) == 1
+        program.send_signal(signal.SIGINT)
+        assert program.wait() == 0
+    assert asa.sessions() == []
 
 
 def test_hosts_by_name_and_backups_from_a_profile(
