@@ -53,6 +53,8 @@ from client_emu.tunnel import BrokenPeer, Lost, Surroundings, ToldToEnd, Traffic
 from client_emu.update import newer_package
 
 KEPT_EVENTS: Final = 1000
+EVERYTHING4: Final = ipaddress.ip_network("0.0.0.0/0")
+EVERYTHING6: Final = ipaddress.ip_network("::/0")
 BACKLOG: Final = 256  # packets sent by the adapter while there is no tunnel
 
 SomeEvent = TypeVar("SomeEvent", bound=Event)
@@ -617,15 +619,17 @@ class Client:
 def _settings(opened: OpenTunnel, options: ClientOptions) -> adapters.AdapterSettings:
     answer = opened.answer
     ip6 = opened.ip6 if options.ipv6 else None
-    included: tuple[adapters.Network, ...] = (*answer.split_include, *answer.split_include_ip6)
-    if not included:
-        everything = ("0.0.0.0/0",) * (opened.ip4 is not None) + ("::/0",) * (ip6 is not None)
-        included = tuple(ipaddress.ip_network(network) for network in everything)
+    # each family has its own split policy: what is not split goes into the tunnel whole
+    included: list[adapters.Network] = [*answer.split_include, *answer.split_include_ip6]
+    if not answer.split_include and opened.ip4 is not None:
+        included.insert(0, EVERYTHING4)
+    if not answer.split_include_ip6 and ip6 is not None:
+        included.append(EVERYTHING6)
     return adapters.AdapterSettings(
         ip4=opened.ip4,
         ip6=ip6,
         mtu=min(answer.mtu, options.mtu or answer.mtu),
-        routes=included,
+        routes=tuple(included),
         excluded=(*answer.split_exclude, *answer.split_exclude_ip6),
         dns=answer.dns,
         domain=answer.default_domain,

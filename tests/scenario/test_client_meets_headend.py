@@ -86,6 +86,29 @@ async def test_groups_by_list_and_by_url(tmp_path: Path, autojump_clock: Clock, 
                 pass
 
 
+@pytest.mark.parametrize(
+    ("policy", "options", "routes"),
+    [
+        ((), {}, ("0.0.0.0/0", "::/0")),
+        (("split-tunnel-policy tunnelspecified",), {}, ("10.1.0.0/16", "::/0")),
+        (("split-tunnel-policy tunnelspecified",), {"ipv6": False}, ("10.1.0.0/16",)),
+        (("ipv6-split-tunnel-policy tunnelspecified",), {}, ("0.0.0.0/0", "fd00:1::/32")),
+    ],
+)
+async def test_a_family_that_is_not_split_goes_into_the_tunnel_whole(
+    tmp_path: Path,
+    autojump_clock: Clock,
+    policy: tuple[str, ...],
+    options: dict[str, Any],
+    routes: tuple[str, ...],
+) -> None:
+    lines = "access-list S extended permit ip 10.1.0.0 255.255.0.0 any\n"
+    lines += "access-list S extended permit ip fd00:1::/32 any\n"
+    config = configured(*policy, "split-tunnel-network-list value S", lines=lines)
+    async with headend(tmp_path, config) as running, client(running, **options) as vpn:
+        assert vpn.routes == routes
+
+
 @pytest.mark.parametrize("xml_post", [True, False], ids=["xml", "form"])
 async def test_passwords_and_one_time_codes(tmp_path: Path, autojump_clock: Clock, xml_post: bool) -> None:
     async with headend(tmp_path, configured()) as running:
