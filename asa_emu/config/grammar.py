@@ -253,7 +253,14 @@ _ATTRIBUTES: Final = (
       needs=("pool POOL",), default="none"),
     C("ipv6-address-pools {value <POOL>...|none}", "Set the IPv6 address pools", v.up_to(6, "POOL"),
       needs=("ipv6-pool POOL",), default="none"),
-    C("msie-proxy <TEXT:rest>", "Set the browser's proxy"),
+    C("msie-proxy method {auto-detect|no-modify|no-proxy|use-server|use-pac-url}...",
+      "Choose how the browser finds its proxy", v.words_after(2), default="no-modify"),
+    C("msie-proxy server {value <SERVER>|none}", "Set the browser's proxy", default="none"),
+    C("msie-proxy except-list {value <LIST:rest>|none}", "Set what goes past the proxy", default="none"),
+    C("msie-proxy local-bypass {enable|disable}", "Let local addresses go past the proxy", v.flag,
+      default="disable"),
+    C("msie-proxy pac-url {value <URL>|none}", "Set where the browser's proxy file is", default="none"),
+    C("msie-proxy lockdown {enable|disable}", "Hide the browser's proxy settings", v.flag, default="enable"),
 )
 
 _GROUP_POLICY: Final = (
@@ -325,6 +332,11 @@ _TUNNEL_WEBVPN: Final = (
     C("group-url <URL> [enable|disable]", "Choose the group by URL", v.group_url, keyed_by=("URL",)),
     C("without-csd [anyconnect]", "Skip host scan", v.true),
     C("radius-reject-message", "Show the server's message", v.true),
+    *(C(f"{which}pre-fill-username {client} [hide]", "Fill the user name in from the certificate", v.true)
+      for which in ("", "secondary-") for client in ("client", "clientless", "ssl-client")),
+    C("proxy-auth <KIND> [<REST:rest>]", "Let a proxy authenticate", v.nothing),
+    C("saml identity-provider <NAME:rest>", "Name a SAML identity provider"),
+    C("override-svc-download {enable|disable}", "Override the download of the client", v.flag),
     C("customization <TEXT:rest>", "Choose a customization object"),
 )
 

@@ -26,6 +26,17 @@ STATELESS_CODECS = ("oc-lz4", "lzs")
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserProxy:
+    """`msie-proxy`: what a client does to the browser while it is connected."""
+
+    methods: tuple[str, ...]
+    """Of "auto-detect no-proxy use-server use-pac-url"."""
+    server: str | None
+    local_bypass: bool
+    pac_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Everything a configuration says about one session. Durations are seconds, None means none."""
 
@@ -76,6 +87,13 @@ class Policy:
     profile: str | None
     """The client profile's name."""
     dpd_gateway_retries: int = 3
+    proxy: BrowserProxy | None = None
+    """None leaves the browser's settings alone."""
+    proxy_lockdown: bool = True
+    ignore_routes: bool = False
+    """Whether clients leave routes alone that change under them."""
+    always_on: bool = True
+    """False forbids what a profile may say about always-on VPN."""
 
 
 def effective_policy(
@@ -146,6 +164,10 @@ def _put_together(config: Config, user: Block, tunnel_group: str, assigned: str 
         compression=compression,
         dtls_compression=dtls_compression,
         profile=said(s.PROFILE),
+        proxy=_proxy(chain),
+        proxy_lockdown=said(s.PROXY_LOCKDOWN),
+        ignore_routes=said(s.IGNORE_ROUTES),
+        always_on=said(s.ALWAYS_ON),
     )
 
 
@@ -172,6 +194,19 @@ def _first(chain: Sequence[Scope], setting: Setting[T]) -> T:
             if not isinstance(value, Unset):
                 return value
     return setting.default
+
+
+def _proxy(chain: Sequence[Scope]) -> BrowserProxy | None:
+    """Return the browser's proxy; only what the method uses is told."""
+    methods = _first(chain, s.PROXY_METHOD)
+    if "no-modify" in methods:
+        return None
+    return BrowserProxy(
+        methods,
+        _first(chain, s.PROXY_SERVER) if "use-server" in methods else None,
+        _first(chain, s.PROXY_LOCAL_BYPASS),
+        _first(chain, s.PROXY_PAC_URL) if "use-pac-url" in methods else None,
+    )
 
 
 def _rekey(chain: Sequence[Scope]) -> tuple[float | None, Literal["none", "ssl", "new-tunnel"]]:

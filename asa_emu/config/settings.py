@@ -39,6 +39,11 @@ VPN_FILTER: Final = Setting[str | None]("vpn-filter", None)
 GROUP_LOCK: Final = Setting[str | None]("group-lock", None)
 CLIENT_BYPASS: Final = Setting[bool]("client-bypass-protocol", False)
 SMARTCARD_REMOVAL: Final = Setting[bool]("smartcard-removal-disconnect", True)
+PROXY_METHOD: Final = Setting[tuple[str, ...]]("msie-proxy method", ("no-modify",))
+PROXY_SERVER: Final = Setting[str | None]("msie-proxy server", None)
+PROXY_LOCAL_BYPASS: Final = Setting[bool]("msie-proxy local-bypass", False)
+PROXY_PAC_URL: Final = Setting[str | None]("msie-proxy pac-url", None)
+PROXY_LOCKDOWN: Final = Setting[bool]("msie-proxy lockdown", True)
 VLAN: Final = Setting[int | None]("vlan", None)
 
 # username attributes alone
@@ -58,6 +63,8 @@ MTU: Final = Setting[int]("anyconnect mtu", 1406)
 COMPRESSION: Final = Setting[str | None]("anyconnect ssl compression", None)
 DTLS_COMPRESSION: Final = Setting[str | None]("anyconnect dtls compression", None)
 CODECS: Final = Setting[tuple[str, ...]]("anyconnect compression", ())
+IGNORE_ROUTES: Final = Setting[bool]("anyconnect routing-filtering-ignore", False)
+ALWAYS_ON: Final = Setting[bool]("always-on-vpn", True)
 PROFILE: Final = Setting[str | None]("anyconnect profiles", None)
 
 # tunnel-group general-attributes and webvpn-attributes

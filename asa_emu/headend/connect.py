@@ -164,7 +164,7 @@ def connect(
 
 def _policy_answer(session: Session, rekey_method: str) -> ConnectAnswer:
     """What all sessions of this one's policy are told."""
-    policy = session.policy
+    policy, proxy = session.policy, session.policy.proxy
     include4, include6 = _by_family(policy.split_include)
     exclude4, exclude6 = _by_family(policy.split_exclude)
     return ConnectAnswer(
@@ -187,6 +187,13 @@ def _policy_answer(session: Session, rekey_method: str) -> ConnectAnswer:
         rekey_method=rekey_method,
         client_bypass_protocol=policy.client_bypass_protocol,
         smartcard_removal_disconnect=policy.smartcard_removal_disconnect,
+        disable_always_on=not policy.always_on,
+        routing_filtering_ignore=policy.ignore_routes,
+        msie_proxy_lockdown=policy.proxy_lockdown,
+        msie_proxy_method="" if proxy is None else ",".join(proxy.methods),
+        msie_proxy_server="" if proxy is None else proxy.server or "",
+        msie_proxy_bypass_local=proxy.local_bypass if proxy is not None and proxy.server else None,
+        msie_proxy_pac_url="" if proxy is None else proxy.pac_url or "",
     )
 
 

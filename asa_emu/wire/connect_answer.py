@@ -114,6 +114,7 @@ class ConnectAnswer:
     smartcard_removal_disconnect: bool = True
     keep: bool = True
     tcp_keepalive: bool = False
+    disable_always_on: bool = False
     routing_filtering_ignore: bool = False
     msie_proxy_lockdown: bool = True
     msie_proxy_method: str = ""
@@ -164,7 +165,7 @@ class ConnectAnswer:
         writer.flag("X-CSTP-TCP-Keepalive", self.tcp_keepalive)
         writer.text("X-CSTP-License", "accept")
         writer.flag("X-CSTP-Quarantine", False)
-        writer.flag("X-CSTP-Disable-Always-On-VPN", False)
+        writer.flag("X-CSTP-Disable-Always-On-VPN", self.disable_always_on)
         writer.flag("X-CSTP-Routing-Filtering-Ignore", self.routing_filtering_ignore)
         writer.flag("X-CSTP-MSIE-Proxy-Lockdown", self.msie_proxy_lockdown)
         writer.text("X-CSTP-MSIE-Proxy-Method", self.msie_proxy_method)
@@ -265,6 +266,7 @@ def parse_connect_answer_untrusted(raw_headers: RawHeaders) -> ConnectAnswer:
         smartcard_removal_disconnect=reader.flag("X-CSTP-Smartcard-Removal-Disconnect", False),
         keep=reader.flag("X-CSTP-Keep", False),
         tcp_keepalive=reader.flag("X-CSTP-TCP-Keepalive", False),
+        disable_always_on=reader.flag("X-CSTP-Disable-Always-On-VPN", False),
         routing_filtering_ignore=reader.flag("X-CSTP-Routing-Filtering-Ignore", False),
         msie_proxy_lockdown=reader.flag("X-CSTP-MSIE-Proxy-Lockdown", False),
         msie_proxy_method=reader.text("X-CSTP-MSIE-Proxy-Method"),

@@ -247,3 +247,20 @@ def test_a_session_survives_the_loss_of_its_block() -> None:
     run(other, "no username bob")
     run(editor, "vlan 3", "exit")
     assert "vlan" not in config.startup()
+
+
+def test_lines_of_a_connection_profile_that_mean_nothing_here_are_known() -> None:
+    editor = parse_config("tunnel-group T type remote-access\n").editor()
+    assert editor.execute("tunnel-group T webvpn-attributes").ok
+    lines = (
+        "pre-fill-username client hide",
+        "pre-fill-username clientless",
+        "secondary-pre-fill-username client",
+        "proxy-auth sdi",
+        "saml identity-provider https://idp.example.test/metadata",
+        "override-svc-download enable",
+    )
+    for line in lines:
+        assert editor.execute(line).ok, line
+        assert editor.execute(f"no {line}").ok, line
+    assert not editor.execute("pre-fill-username nobody").ok
