@@ -131,28 +131,31 @@ class Flags:
     def options(self, host: str | None, profile: Profile | None) -> ClientOptions:
         """What the flags ask for, at a host. Raises UsageError or ValueError."""
         self._check()
+        same = (
+            "user",
+            "second_password",
+            "group",
+            "key",
+            "ca",
+            "show_cookie",
+            "mtu",
+            "dpd",
+            "platform",
+            "tun",
+        )
         given: dict[str, Any] = {
-            "user": self.user,
+            **{name: getattr(self, name) for name in same},
             "password": _first_line(self.password_file) if self.password_file is not None else None,
-            "second_password": self.second_password,
-            "group": self.group,
             "certificate": self.cert,
-            "key": self.key,
-            "ca": self.ca,
             "pin": parse_pin(self.pin) if self.pin is not None else None,
             "token": parse_token(self.cookie) if self.cookie is not None else None,
-            "show_cookie": self.show_cookie,
-            "mtu": self.mtu,
-            "dpd": self.dpd,
             "dtls": not self.no_dtls,
             "ipv6": not self.no_ipv6,
             "compression": parse_compression(self.compression, tuple(filter(is_installed, SUPPORTED))),
             "preferences": dict(map(parse_preference, self.preference)),
-            "platform": self.platform,
             "version": self.client_version,
             "quirks": frozenset(self.quirk) - {"none"} if self.quirk else None,
             "interfaces": tuple(map(parse_interface, self.interface)),
-            "tun": self.tun,
             "program": tuple(shlex.split(self.script_tun or "")),
         }
         if profile is not None:

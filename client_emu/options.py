@@ -50,22 +50,16 @@ _TOKEN = re.compile(
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
-class Platform(enum.StrEnum):
-    """The operating system that the client behaves as on."""
+class Platform(enum.Enum):
+    """The operating system that the client behaves as on: its names in documents and in User-Agent."""
 
-    WINDOWS = "windows"
-    MAC = "mac"
-    LINUX = "linux"
+    WINDOWS = ("win", "Windows")
+    MAC = ("mac-intel", "Darwin_i386")
+    LINUX = ("linux-64", "Linux_64")
 
-    @property
-    def device_id(self) -> str:
-        """As the documents of a login have it."""
-        return {"windows": "win", "mac": "mac-intel", "linux": "linux-64"}[self]
-
-    @property
-    def agent(self) -> str:
-        """As User-Agent has it."""
-        return {"windows": "Windows", "mac": "Darwin_i386", "linux": "Linux_64"}[self]
+    def __init__(self, device_id: str, agent: str) -> None:
+        self.device_id = device_id
+        self.agent = agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,3 +182,12 @@ def test_the_tunnel_is_handed_to_a_program(asa: HeadendProcess, password: Path, 
     with start(asa, password, "--json", "--script-tun", "/no/such/program") as program:
         assert program.wait() == 1
     assert events_of(program)[-1]["reason"].startswith("/no/such/program: ")
+
+
+@pytest.mark.slow
+def test_a_client_takes_at_most_150_kib() -> None:
+    command = [sys.executable, "-m", "bench.thousand_clients", "--clients", "300"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60, cwd=Path(__file__).parents[2])
+    facts = json.loads(done.stdout)
+    assert facts["pings_answered"] == 300
+    assert facts["value"] <= 150
