@@ -183,6 +183,77 @@ def cluster(
 
 
 @app.command
+def pair(
+    config: Path | None = None,
+    /,
+    *,
+    listen: str | None = None,
+    time: str = "real",
+    manage: str = "127.0.0.1:0",
+    console: str | None = None,
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
+    syslog: str | None = None,
+    keylog: Path | None = None,
+    state: Path | None = None,
+    ready_file: Path | None = None,
+    seed: Annotated[int | None, Parameter()] = None,
+) -> int:
+    """Run both units of a failover pair in one process until SIGINT or SIGTERM.
+
+    `no failover active` on the console makes the other unit take over. Exit codes as for serve.
+
+    Parameters
+    ----------
+    config
+        An ASA running-config, the same for both units; the built-in one without it.
+    listen
+        IP:PORT that the active unit serves, 127.0.0.1:8443 unless given.
+    time
+        `real`, or how many emulated seconds pass in a second, such as 60.
+    manage
+        IP:PORT of the primary's management API; the secondary's has any free port.
+    console
+        IP:PORT of a telnet console of the primary; off unless given.
+    log_format
+        The operator's log on stderr; `asa` prints the messages that an ASA would log.
+    log_level
+        The least severity that is logged.
+    syslog
+        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
+    keylog
+        Append TLS and DTLS secrets to this file, for Wireshark.
+    state
+        Directory of the certificate authority and the server's key, which the units share.
+    ready_file
+        Write all addresses, API tokens and the key pin to this file once both units are ready, as JSON.
+    seed
+        Makes what is not secret repeatable, such as the first session index.
+    """
+    from asa_emu.pair import run_pair
+
+    try:
+        options = Options(
+            config=config,
+            listen=HostPort.parse(listen) if listen is not None else None,
+            rate=_rate(time),
+            manage=HostPort.parse(manage),
+            console=HostPort.parse(console) if console is not None else None,
+            log_format=log_format,
+            log_level=log_level,
+            syslog=_syslog_host(syslog) if syslog is not None else None,
+            keylog=keylog,
+            state=state or default_state_directory(),
+            ready_file=ready_file,
+            seed=seed,
+        )
+    except UsageError as error:
+        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return trio.run(serve_headend, options, run_pair)
+
+
+@app.command
 def demo() -> int:
     """Tell the life of one session, from log-in to log-off, on real sockets in a fraction of a second.
 

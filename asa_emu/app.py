@@ -36,6 +36,7 @@ from asa_emu.cli.console import NotSaved, Services
 from asa_emu.config import (
     Config,
     ConfigError,
+    Failover,
     LogHost,
     Report,
     built_in_config,
@@ -44,19 +45,22 @@ from asa_emu.config import (
 )
 from asa_emu.dataplane.hub import Hub
 from asa_emu.dataplane.inside import InsideNetwork
+from asa_emu.ha.records import derive_key
 from asa_emu.headend.headend import Headend
 from asa_emu.headend.login import Login
 from asa_emu.serve.asgi import serve_plain_http
 from asa_emu.serve.balancing import Balancing, LocalMeeting, Meeting
 from asa_emu.serve.console import Consoles, GatewayClock
-from asa_emu.serve.dtls import DtlsEndpoint
-from asa_emu.serve.endpoint import HttpsEndpoint, bind_tcp
+from asa_emu.serve.endpoint import bind_tcp
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.https import Site
 from asa_emu.serve.management import Management
 from asa_emu.serve.portal import Portal
+from asa_emu.serve.state_link import RETIRED, CannotServe, StateLink
+from asa_emu.serve.store import Store
 from asa_emu.serve.syslog import SyslogSender
 from asa_emu.serve.uplink import TunUplink, tun_settings
+from asa_emu.serve.vpn_port import VpnPort, claim
 from asa_emu.session.model import EndReason
 from asa_emu.syslog import Record
 from asa_emu.transport.certificates import (
@@ -69,7 +73,6 @@ from asa_emu.transport.certificates import (
 )
 from asa_emu.transport.contexts import KeylogSink, server_context
 from asa_emu.transport.tun import Tun, TunError
-from asa_emu.transport.udp import UdpSocket
 from asa_emu.wire.timeline import Timeline
 
 LogFormat = Literal["text", "json", "asa"]
@@ -150,6 +153,8 @@ class Options:
     """Further names and addresses in the server's certificate."""
     meeting: Meeting | None = None
     """Where the members of its load-balancing cluster meet, when they run in this process."""
+    store: Store | None = None
+    """Where the units of its failover pair meet, when both run in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,8 @@ class Running:
     console: HostPort | None
     pin: str
     stopping: trio.Event
+    link: StateLink | None = None
+    """Of a unit of a failover pair, which accepts connections while it is the active one."""
 
     @property
     def reports(self) -> list[Report]:
@@ -214,18 +221,23 @@ async def run_headend(
         hub, tun = _hub(config, options.tun)
         gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
         gateway.keylog = keylog
-        tcp, udp = _bind(listen, _dtls_port(options, config), config.webvpn.dtls)
+        said = _failover(options, config, listen)
+        dtls_port = _dtls_port(options, config)
+        if said is None:
+            sockets = _bind(listen, dtls_port, config.webvpn.dtls)
+            at = _name(sockets[0]), None if sockets[1] is None else _name(sockets[1])
+        else:
+            dtls_at = HostPort(listen.host, dtls_port or listen.port)
+            at = listen, dtls_at if config.webvpn.dtls else None
         der = identity.certificate.public_bytes(serialization.Encoding.DER)
         login = Login(headend)
         portal = Portal(gateway, login, identity.pin, _flash(options))
         fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
         site = Site(gateway, login, fingerprint, portal)
-        https = HttpsEndpoint(gateway, tcp, context, site)
+        port = VpnPort(gateway, site, context)
         try:
-            if udp is not None:
-                gateway.dtls = DtlsEndpoint(gateway, UdpSocket(udp), udp.getsockname()[1])
-                gateway.dispatcher.add(gateway.dtls)
-            gateway.dispatcher.add(https)
+            if said is None:
+                port.open(*sockets)
             if tun is not None:
                 try:
                     await tun.configure(tun_settings(config))
@@ -234,7 +246,7 @@ async def run_headend(
                 gateway.dispatcher.add(TunUplink(tun, hub))
             async with _meeting(options) as meeting, trio.open_nursery() as nursery:
                 site.tasks = nursery
-                balancing = Balancing(gateway, https, site, meeting, tcp.getsockname()[:2])
+                balancing = Balancing(gateway, port, site, meeting, (at[0].host, at[0].port))
                 await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
                 if options.log_format == "asa":
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
@@ -243,14 +255,14 @@ async def run_headend(
                 services.balancer = balancing.balancer
 
                 def changed() -> None:
-                    _ask_for_certificates(https, config, make_context)
+                    _ask_for_certificates(port, config, make_context)
                     balancing.reconfigured()
 
                 services.changed = changed
                 consoles = Consoles(gateway, services)
-                management = Management(gateway, consoles, token).application()
+                management = Management(gateway, consoles, token)
                 manage = await _listen(
-                    nursery, partial(serve_plain_http, management), options.manage, "--manage"
+                    nursery, partial(serve_plain_http, management.application()), options.manage, "--manage"
                 )
                 console = None
                 if options.console is not None:
@@ -258,31 +270,43 @@ async def run_headend(
                 nursery.start_soon(gateway.dispatcher.run)
                 nursery.start_soon(gateway.keep_time)
                 nursery.start_soon(balancing.run)
+                link = None
+                if said is not None:
+                    link = _state_link(options, gateway, port, said, at, changed)
+                    services.unit = management.unit = link
+                    nursery.start_soon(_run_link, link, listen)
+                    await link.ready.wait()
                 running = Running(
                     gateway=gateway,
                     balancing=balancing,
-                    https=HostPort(*tcp.getsockname()[:2]),
-                    dtls=HostPort(*udp.getsockname()[:2]) if udp is not None else None,
+                    https=at[0],
+                    dtls=at[1],
                     manage=manage,
                     manage_token=token,
                     console=console,
                     pin=identity.pin,
                     stopping=trio.Event(),
+                    link=link,
                 )
                 with ready_files(options, running.ready_record(), manage.port):
                     task_status.started(running)
                     await running.stopping.wait()
                 with trio.move_on_after(FAREWELL_LIMIT):
                     await balancing.leave()
-                    await _farewell(gateway, https)
+                    if link is None or not await link.retire():
+                        await _farewell(gateway, port)
+                        if link is not None:
+                            await link.resign(RETIRED)
                 nursery.cancel_scope.cancel()
         finally:
-            if gateway.dtls is not None:
-                gateway.dtls.close()
-            https.close()
+            port.close()
             if tun is not None:
                 tun.close()
             gateway.dispatcher.close()
+
+
+def _name(sock: socket.socket) -> HostPort:
+    return HostPort(*sock.getsockname()[:2])
 
 
 async def _listen(
@@ -314,13 +338,53 @@ async def _meeting(options: Options) -> AsyncIterator[Meeting]:
         yield entered
 
 
-async def _farewell(gateway: Gateway, https: HttpsEndpoint) -> None:
+def _failover(options: Options, config: Config, listen: HostPort) -> Failover | None:
+    """What the configuration says about failover, None for a headend without a mate."""
+    said = config.failover
+    if not said.enabled or (options.state_link is None and options.store is None):
+        return None
+    if said.unit is None:
+        raise UsageError(f"{config.source}: failover without `failover lan unit {{primary|secondary}}`")
+    if not listen.port:
+        raise UsageError(f"--listen {listen}: both units of a failover pair need the same port")
+    if said.link is None:
+        log.warning("failover.no_link", reason="without `failover link` an ASA would carry no sessions")
+    return said
+
+
+def _state_link(
+    options: Options,
+    gateway: Gateway,
+    port: VpnPort,
+    said: Failover,
+    at: tuple[HostPort, HostPort | None],
+    reconfigured: Callable[[], None],
+) -> StateLink:
+    https, dtls = at
+    assert options.store is not None
+    key = derive_key(str(https), said.key)
+
+    def bind(port: VpnPort) -> None:
+        port.open(*claim((https.host, https.port), None if dtls is None else (dtls.host, dtls.port)))
+
+    instance = secrets.token_hex(8)
+    return StateLink(gateway, port, options.store, said, key, instance, bind=bind, reconfigured=reconfigured)
+
+
+async def _run_link(link: StateLink, listen: HostPort) -> None:
+    try:
+        await link.run()
+    except* CannotServe as group:
+        raise BindError(f"cannot listen on {listen} (--listen): {group.exceptions[0]}") from group
+
+
+async def _farewell(gateway: Gateway, port: VpnPort) -> None:
     """Tell the clients that their sessions are over, and give them a moment to answer."""
     db = gateway.headend.db
     for session in db.sessions():
         db.end(session, EndReason.ADMIN_RESET, gateway.now())
     gateway.after_batch()
-    await https.tunnels_closed()
+    await port.tunnels_closed()
 
 
 class Started(Protocol):
@@ -446,14 +510,12 @@ def _services(gateway: Gateway, file: Path | None, started_at: float) -> Service
     return services
 
 
-def _ask_for_certificates(
-    https: HttpsEndpoint, config: Config, make_context: Callable[..., SSL.Context]
-) -> None:
+def _ask_for_certificates(port: VpnPort, config: Config, make_context: Callable[..., SSL.Context]) -> None:
     """Let handshakes ask for a client certificate exactly while a tunnel-group wants one."""
     wanted = config.any_group_needs_certificate
-    if wanted != (https.context.get_verify_mode() != SSL.VERIFY_NONE):
+    if wanted != (port.context.get_verify_mode() != SSL.VERIFY_NONE):
         try:
-            https.context = make_context(request_client_certificate=wanted)
+            port.context = make_context(request_client_certificate=wanted)
         except (OSError, SSL.Error) as error:
             log.warning("certificates.not_renewed", error=str(error))
 

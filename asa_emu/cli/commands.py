@@ -18,6 +18,7 @@ from asa_emu.cli import modes as m
 from asa_emu.cli.console import Console
 from asa_emu.cli.logoff import logoff
 from asa_emu.cli.show_balancing import show_load_balancing
+from asa_emu.cli.show_failover import failover_active, no_failover_active, show_failover
 from asa_emu.config.grammar import MODES
 from asa_emu.config.syntax import Node, Said, compile_patterns
 
@@ -82,6 +83,9 @@ ROWS: Final = (
     R(session_query.LIST_PATTERN, "Show sessions of a type", session_query.show_list),
     R(session_query.INDEX_PATTERN, "Show one session", session_query.show_index),
     R(session_query.RATIO_PATTERN, "Show shares of protocols or ciphers", session_query.show_ratio),
+    R("show failover", "Show the failover pair", show_failover),
+    R("failover active", "Make this unit the active one", failover_active),
+    R("no failover active", "Make the other unit the active one", no_failover_active),
     R("show vpn load-balancing", "Show the load-balancing cluster", show_load_balancing),
     *(R(pattern, "Log VPN sessions off", logoff) for pattern in log_off.PATTERNS),
     R("write [memory]", "Store the configuration", m.write_memory),

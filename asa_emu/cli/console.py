@@ -15,6 +15,7 @@ from asa_emu.cli.show_sessiondb import Style
 from asa_emu.config import Editor
 from asa_emu.config.syntax import Fault
 from asa_emu.ha.balance import Balancer
+from asa_emu.ha.status import Status
 from asa_emu.headend.headend import Headend
 
 PRIVILEGED: Final = 2
@@ -35,6 +36,20 @@ class Clock(Protocol):
 
     def set_rate(self, rate: float) -> None:
         """Go on at another rate."""
+
+
+class FailoverUnit(Protocol):
+    """This headend as a unit of a failover pair."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is the active one."""
+
+    def status(self) -> Status:
+        """What there is to say about it."""
+
+    def switch(self, active: bool) -> None:
+        """Begin to make it the active one, or the other one."""
 
 
 class NotSaved(Exception):
@@ -64,6 +79,8 @@ class Services:
     """Called after the headend has taken over a changed configuration."""
     balancer: Balancer | None = None
     """Of its load-balancing cluster."""
+    unit: FailoverUnit | None = None
+    """Of its failover pair."""
     style: Style = "9.x"
     """The layout of `show vpn-sessiondb`, for every console."""
     modified: tuple[str, float] | None = None
@@ -107,6 +124,12 @@ class Console:
     def privileged(self) -> bool:
         """Whether privileged commands are open to it."""
         return self.privilege >= PRIVILEGED
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether the other unit of a failover pair is the active one."""
+        unit = self.services.unit
+        return unit is not None and not unit.active
 
     @property
     def hidden(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 from asa_emu.cli import unverified as u
 from asa_emu.cli.console import Console
 from asa_emu.cli.session_query import FOREIGN_TYPES, PROTOCOLS
-from asa_emu.config.syntax import Said
+from asa_emu.config.syntax import Fault, Said
 from asa_emu.session.selection import Logoff
 
 PATTERNS: Final = tuple(
@@ -46,6 +46,8 @@ _VALUED: dict[str, _Kind] = {
 
 def logoff(console: Console, said: Said) -> str:
     """Log the selected sessions off, after a confirmation unless `noconfirm` was said."""
+    if console.stands_by:
+        raise Fault("semantic", u.NOT_ACTIVE)
     selector, *rest = said.words[2:]
     value = said.argument or (rest[0] if selector in _VALUED else selector)
     at_once = len(rest) > (selector in _VALUED)

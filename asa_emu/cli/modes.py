@@ -97,7 +97,7 @@ def show_help(_console: Console, _said: Said) -> str:
 def configure_terminal(console: Console, _said: Said) -> str:
     """Into configuration mode."""
     console.editor = console.headend.config.editor()
-    return ""
+    return u.STANDBY_CONFIGURES if console.stands_by else ""
 
 
 def pager(console: Console, said: Said) -> str:

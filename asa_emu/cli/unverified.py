@@ -66,7 +66,29 @@ Cryptochecksum: {checksum}
 """
 COPY_SOURCE: Final = "Source filename [running-config]? "
 
+# failover
+FAILOVER_OFF: Final = """\
+Failover Off
+Failover unit {unit}
+Failover LAN Interface: not Configured
+"""
+LAN_INTERFACE: Final = "folink state-link"
+STATE_INTERFACE: Final = "statelink state-link"
+STATE_LINK: Final = "state-link"
+"""Interfaces of a pair whose configuration does not name them."""
+NO_MATE: Final = "Not Detected"
+NO_FAILOVER_YET: Final = "Not Available"
+MATE_SERIAL_NUMBER: Final = "9AEMU000002"
+NO_FAILOVER: Final = "failover is off"
+NOT_ACTIVE: Final = "this unit is not active: log sessions off on its failover mate"
+STANDBY_CONFIGURES: Final = """\
+**** WARNING ****
+        Configuration Replication is NOT performed from Standby unit to Active unit.
+        Configurations are no longer synchronized.
+"""
+
 # show
+SERIAL_NUMBER: Final = "9AEMU000001"
 CLOCK_SOURCE: Final = "Time source is hardware calendar\n"
 DEFAULT_VERSION: Final = "9.16(4)"
 """The release of a headend whose configuration does not name one."""

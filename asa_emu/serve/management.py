@@ -6,6 +6,7 @@
     POST /v1/logoff       {"name": "walter"} … -> {"logged_off": 1}
     POST /v1/clock        {"advance": "30m"} or {"rate": 60} -> the time line
     POST /v1/cli          {"line": "show clock", "session": "optional name"} -> {"text", "prompt"}
+    GET  /v1/failover     which unit of a failover pair this is, and how it and its mate are
     GET  /v1/events       server-sent events, one for each state change from now on
 
 Every answer is about one instant of emulated time. An error says what was expected, in `error`.
@@ -31,6 +32,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from asa_emu.cli.console import FailoverUnit
 from asa_emu.config.syntax import parse_duration
 from asa_emu.ha.balance import Balancer, Member
 from asa_emu.serve.console import Consoles
@@ -125,6 +127,8 @@ class Management:
         self._gateway = gateway
         self._consoles = consoles
         self._token = token.encode()
+        self.unit: FailoverUnit | None = None
+        """Of a failover pair."""
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -136,6 +140,7 @@ class Management:
                 Route("/v1/logoff", self._guard(self._logoff), methods=["POST"]),
                 Route("/v1/clock", self._guard(self._clock), methods=["POST"]),
                 Route("/v1/cli", self._guard(self._cli), methods=["POST"]),
+                Route("/v1/failover", self._guard(self._failover)),
                 Route("/v1/events", self._guard(self._events)),
             ],
             exception_handlers={HTTPException: _http_error},
@@ -203,6 +208,21 @@ class Management:
         if body.interactive:
             answer |= {"prompt": reply.prompt, "hidden": reply.hidden_input, "closed": reply.closed}
         return JSONResponse(answer)
+
+    async def _failover(self, _request: Request) -> Response:
+        if self.unit is None:
+            return JSONResponse({"role": "active", "state": "Disabled", "mate": None, "fence": 0, "lag": 0.0})
+        status = self.unit.status()
+        mate = {"unit": status.mate, "state": status.mate_state, "active_for": status.mate_active_for}
+        facts = {f.name: _plain(getattr(status, f.name)) for f in fields(status)}
+        return JSONResponse(
+            {
+                "role": "active" if self.unit.active else "standby",
+                **{name: fact for name, fact in facts.items() if not name.startswith("mate")},
+                "mate": None if status.mate_state is None else mate,
+                "intervals": [_plain(interval) for interval in status.intervals],
+            }
+        )
 
     async def _events(self, _request: Request) -> Response:
         return EventStream(self._gateway)

@@ -37,6 +37,7 @@ from asa_emu.syslog.facts import Notice
 
 CLOCK_TOLERANCE: Final = 0.05  # seconds of run time that the units' clocks may differ by
 KEPT: Final = 1000  # intervals, lags
+RETIRED: Final = "The unit is stopped"
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +105,11 @@ class StateLink:
         self._switched_at: float | None = None
         self._lags: deque[float] = deque(maxlen=KEPT)
         self._sent = self._not_sent = self._received = self._most_waiting = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether this is the active unit."""
+        return self.unit.state is State.ACTIVE
 
     async def run(self) -> None:
         """Poll, write and follow until cancelled. Raises `CannotServe` when it could not even start."""
@@ -322,7 +328,7 @@ class StateLink:
         if not self.unit.has_role:
             return True
         ready = self._mate is not None and self._mate.state == State.READY.value
-        return ready and await self.resign("The unit is stopped")
+        return ready and await self.resign(RETIRED)
 
     def switch(self, active: bool) -> None:
         """`failover active` and `no failover active`: begin to change roles, if that is a change."""

@@ -63,12 +63,12 @@ class VpnPort:
             await self.https.tunnels_closed()
 
 
-def claim(host: str, port: int, *, dtls: bool) -> tuple[socket.socket, socket.socket | None]:
+def claim(https: tuple[str, int], dtls: tuple[str, int] | None) -> tuple[socket.socket, socket.socket | None]:
     """Bind the service address, and get all that comes from now on. Raises `OSError`."""
-    tcp = bind_tcp(host, port, shared=True)
+    tcp = bind_tcp(*https, shared=True)
     try:
         claim_address(tcp)
-        return tcp, _claim_udp(host, port) if dtls else None
+        return tcp, None if dtls is None else _claim_udp(*dtls)
     except BaseException:
         tcp.close()
         raise
