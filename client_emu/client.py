@@ -241,30 +241,14 @@ class Client:
 
     async def next_event(self, kind: type[SomeEvent]) -> SomeEvent:
         """The next event of this kind, skipping others; each call goes on where the last one stopped."""
-        event = await self.next_event_where(lambda event: isinstance(event, kind))
-        assert isinstance(event, kind)
-        return event
-
-    async def next_event_where(self, fits: Callable[[Event], bool]) -> Event:
-        """The next event that fits, likewise."""
         while True:
             self._events_seen = max(self._events_seen, self._events_total - len(self.events))
             while self._events_seen < self._events_total:
                 event = self.events[self._events_seen - self._events_total]
                 self._events_seen += 1
-                if fits(event):
+                if isinstance(event, kind):
                     return event
             await self._news.wait()
-
-    async def next_event_within(self, fits: Callable[[Event], bool], seconds: float) -> Event | None:
-        """The next event that fits, or None when there is none within that many emulated seconds."""
-        with trio.move_on_at(self.timeline.run_at(self.now() + seconds)):
-            return await self.next_event_where(fits)
-        return None
-
-    async def sleep_until(self, instant: float) -> None:
-        """Wait until that emulated time."""
-        await trio.sleep_until(self.timeline.run_at(instant))
 
     # Orders
 

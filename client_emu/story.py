@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import trio
+
 from client_emu.client import Client
 from client_emu.events import EVENTS, Event
 from client_emu.orders import VERBS, OrderRefused, carry_out
@@ -78,7 +80,8 @@ async def play(story: tuple[Act, ...], client: Client) -> str | None:
     await client.wait_settled()
     started = client.now()
     for act in story:
-        await client.sleep_until(started + act.at if act.at is not None else client.now() + act.after)
+        begins = started + act.at if act.at is not None else client.now() + act.after
+        await trio.sleep_until(client.timeline.run_at(begins))
         if problem := await _perform(act, client):
             return f"{act.title}: {problem}"
     return None
@@ -122,21 +125,23 @@ async def _perform(act: Act, client: Client) -> str | None:
         except OrderRefused as error:
             return str(error)
         return None
-    wanted = act.expect or act.never
-
-    def fits(event: Event) -> bool:
-        return event.name == wanted and all(
-            value in found if isinstance(found := getattr(event, key), str) else value == found
-            for key, value in act.facts.items()
-        )
-
-    event = await client.next_event_within(fits, act.within)
+    wanted, event = act.expect or act.never, None
+    with trio.move_on_at(client.timeline.run_at(client.now() + act.within)):
+        while not _fits(event := await client.next_event(Event), wanted, act.facts):
+            event = None
     facts = "".join(f", {key} {value}" for key, value in act.facts.items())
     if act.expect is not None and event is None:
         return f"no event {wanted}{facts} came within {act.within:g} s"
     if act.never is not None and event is not None:
         return f"an event {wanted}{facts} came"
     return None
+
+
+def _fits(event: Event, wanted: str | None, facts: Mapping[str, Any]) -> bool:
+    return event.name == wanted and all(
+        value in found if isinstance(found := getattr(event, key), str) else value == found
+        for key, value in facts.items()
+    )
 
 
 async def _probe(verb: str, act: Act, client: Client) -> str | None:
