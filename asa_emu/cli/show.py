@@ -138,17 +138,19 @@ def show_pool(console: Console, said: Said) -> str:
     if pool is None:
         raise Fault("semantic", u.NO_POOL.format(name=name))
     held = console.headend.db.pools
-    used = held.in_use(name)
+    used, resting = held.in_use(name), held.resting(name, console.now())
     text = u.POOL_HEAD + u.POOL_ROW.format(
         first=str(pool.first),
         last=str(pool.last),
         mask=str(pool.mask),
-        free=len(pool) - used,
-        held=0,
+        free=len(pool) - used - len(resting),
+        held=len(resting),
         used=used,
     )
-    addresses = [str(IPv4Address(int(pool.first) + n)) for n in range(min(len(pool), MAX_LISTED + used))]
-    free = [address for address in addresses if address not in held][:MAX_LISTED]
+    addresses = [
+        str(IPv4Address(int(pool.first) + n)) for n in range(min(len(pool), MAX_LISTED + used + len(resting)))
+    ]
+    free = [address for address in addresses if address not in held and address not in resting][:MAX_LISTED]
     in_use = sorted(
         IPv4Address(s.ip4) for s in console.headend.db.sessions() if s.ip4 and IPv4Address(s.ip4) in pool
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from asa_emu.config import settings as s
@@ -166,10 +166,15 @@ class Config:
         said = self.say(s.SESSION_LIMIT)
         return DEFAULT_CAPACITY if said is None else said
 
+    def assigns_addresses(self, source: Literal["aaa", "local"]) -> bool:
+        """Return whether addresses come from this source: `aaa` gives a user's own, `local` the pools'."""
+        entry = self.document.top.entries.get((f"vpn-addr-assign {source}",))
+        return entry is None or entry.value is not False
+
     @property
     def reuse_delay(self) -> float:
         """Seconds until a freed address is handed out again."""
-        return self.say(s.REUSE_DELAY) or 0.0
+        return self.say(s.REUSE_DELAY)
 
     @property
     def quirks(self) -> frozenset[str]:

@@ -121,7 +121,8 @@ def _put_together(config: Config, user: Block, tunnel_group: str, assigned: str 
         return _first(chain, setting)
 
     idle = said(s.IDLE_TIMEOUT)
-    framed = said(s.FRAMED_IP)
+    own_address, pooled = config.assigns_addresses("aaa"), config.assigns_addresses("local")
+    framed = said(s.FRAMED_IP) if own_address else None
     dns, wins, banner = said(s.DNS_SERVERS), said(s.WINS_SERVERS), said(s.BANNER)
     rekey_time, rekey_method = _rekey(chain)
     compression, dtls_compression = _compression(chain)
@@ -136,11 +137,11 @@ def _put_together(config: Config, user: Block, tunnel_group: str, assigned: str 
         idle_alert_interval=said(s.IDLE_ALERT),
         session_alert_interval=said(s.SESSION_ALERT),
         disconnected_timeout=said(s.DISCONNECTED_TIMEOUT),
-        address_pools=said(s.ADDRESS_POOLS) or group.address_pools,
-        ipv6_address_pools=said(s.IPV6_ADDRESS_POOLS) or group.ipv6_address_pools,
+        address_pools=(said(s.ADDRESS_POOLS) or group.address_pools) if pooled else (),
+        ipv6_address_pools=(said(s.IPV6_ADDRESS_POOLS) or group.ipv6_address_pools) if pooled else (),
         framed_ip=framed.ip if framed else None,
         framed_netmask=framed.netmask if framed else None,
-        framed_ip6=said(s.FRAMED_IP6),
+        framed_ip6=said(s.FRAMED_IP6) if own_address else None,
         dns_servers=tuple(str(address) for address in dns),
         wins_servers=tuple(str(address) for address in wins),
         default_domain=said(s.DEFAULT_DOMAIN),

@@ -96,7 +96,7 @@ DOMAIN_NAME: Final = Setting[str | None]("domain-name", None)
 SESSION_LIMIT: Final = Setting[int | None]("vpn-sessiondb max-anyconnect-premium-or-essentials-limit", None)
 ENABLE_PASSWORD: Final = Setting[StoredPassword | None]("enable password", None)
 TIMEZONE: Final = Setting[Timezone]("clock timezone", Timezone("UTC", 0))
-REUSE_DELAY: Final = Setting[float | None]("vpn-addr-assign local", None)
+REUSE_DELAY: Final = Setting[float]("vpn-addr-assign local reuse-delay", 0.0)
 
 # interface
 NAMEIF: Final = Setting[str | None]("nameif", None)

@@ -113,6 +113,7 @@ class Headend:
         self.db.capacity = self.config.max_sessions
         self.db.quirks = set(self.config.quirks)
         ledger, wanted = self.db.pools, _address_pools(self.config)
+        ledger.reuse_delay = self.config.reuse_delay
         for name in self._pools.keys() - wanted.keys():
             ledger.remove(name)
         for name, pool in wanted.items():

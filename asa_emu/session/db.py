@@ -179,9 +179,9 @@ class SessionDb(MirrorTable):
         self._require(session)
         held = session.addresses
         if want_ip4 and held.ip4 is None:
-            held = self._with_ip4(session.policy, held)
+            held = self._with_ip4(session.policy, held, now)
         if want_ip6 and held.ip6 is None:
-            held = self._with_ip6(session.policy, held)
+            held = self._with_ip6(session.policy, held, now)
         if not held.held:
             raise PoolExhausted("no address: no pool for what the client wants, or no address free in it")
         if held != session.addresses:
@@ -401,7 +401,7 @@ class SessionDb(MirrorTable):
         # sorted() is stable and they are in order of login, so equals come oldest first.
         return sorted(mine, key=lambda session: session.last_use_at)[: len(mine) - limit + 1]
 
-    def _with_ip4(self, policy: Policy, held: Addresses) -> Addresses:
+    def _with_ip4(self, policy: Policy, held: Addresses, now: float) -> Addresses:
         if policy.framed_ip is not None:
             framed = str(policy.framed_ip)
             if not self.pools.hold(framed):
@@ -410,17 +410,17 @@ class SessionDb(MirrorTable):
             return replace(held, ip4=framed, ip4_netmask=mask)
         if not policy.address_pools:
             return held
-        taken = self.pools.take(policy.address_pools, 4)
+        taken = self.pools.take(policy.address_pools, 4, now)
         if taken is None:
             raise PoolExhausted(f"no IPv4 address free in {', '.join(policy.address_pools)}")
         address, pool = taken
         return replace(held, ip4=address, ip4_netmask=pool.netmask, ip4_pool=pool.name)
 
-    def _with_ip6(self, policy: Policy, held: Addresses) -> Addresses:
+    def _with_ip6(self, policy: Policy, held: Addresses, now: float) -> Addresses:
         framed = policy.framed_ip6
         if framed is not None and self.pools.hold(str(framed.ip)):
             return replace(held, ip6=str(framed.ip), ip6_prefixlen=framed.network.prefixlen)
-        taken = None if framed is not None else self.pools.take(policy.ipv6_address_pools, 6)
+        taken = None if framed is not None else self.pools.take(policy.ipv6_address_pools, 6, now)
         if taken is None:
             return held
         address, pool = taken
@@ -508,7 +508,7 @@ class SessionDb(MirrorTable):
         self._strike(session)
         if session.addresses.held:
             for address in session.addresses.held:
-                self.pools.give_back(address)
+                self.pools.give_back(address, now)
             self._tell(AddressReleased, session, now, addresses=session.addresses)
         self._tell(
             SessionEnded,

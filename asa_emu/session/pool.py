@@ -5,8 +5,11 @@ freed one first, which is why the same user gets the same address again (S22), e
 keeps no list of what is free from the start, so a pool of 65,536 or 2**64 addresses costs nothing until it is
 used. The ledger spans all pools: overlapping pools, framed addresses of users and the gateway's own address
 can never be given twice. Taking and giving back take constant time for a given number of pools.
+
+With a reuse delay (`vpn-addr-assign local reuse-delay`) an address rests before its pools have it again.
 """
 
+import math
 from collections.abc import Container, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
@@ -56,16 +59,16 @@ class AddressPool:
         """The prefix length in dotted form (IPv4), as X-CSTP-Netmask has it."""
         return str(IPv4Address((0xFFFFFFFF << (32 - self.prefixlen)) & 0xFFFFFFFF))
 
-    def take(self, held: Container[str]) -> str | None:
-        """An address that is not in `held` or None."""
+    def take(self, held: Container[str], resting: Container[str] = ()) -> str | None:
+        """An address that is neither in `held` nor in `resting`, or None."""
         while self._freed:
             address = str(self._ipv(self._freed.popitem()[0]))
-            if address not in held:
+            if address not in held and address not in resting:
                 return address
         while self._fresh <= self.last:
             address = str(self._ipv(self._fresh))
             self._fresh += 1
-            if address not in held:
+            if address not in held and address not in resting:
                 return address
         return None
 
@@ -80,10 +83,14 @@ class AddressPool:
 class AddressPools:
     """All pools by name, and the ledger of the addresses that somebody holds."""
 
-    __slots__ = ("_held", "_pools")
+    __slots__ = ("_held", "_pools", "_resting", "reuse_delay")
 
     def __init__(self, pools: Iterable[AddressPool] = (), *, reserved: Iterable[str] = ()) -> None:
+        self.reuse_delay = 0.0
+        """Seconds that an address rests after it was given back."""
         self._held: dict[str, None] = {}
+        self._resting: dict[str, float] = {}
+        """Until when, in the order in which they were given back."""
         self._pools: dict[str, AddressPool] = {}
         for pool in pools:
             self.add(pool)
@@ -105,15 +112,18 @@ class AddressPools:
         """Forget a pool; addresses held from it stay held."""
         self._pools.pop(name, None)
 
-    def take(self, names: Iterable[str], version: int) -> tuple[str, AddressPool] | None:
+    def take(
+        self, names: Iterable[str], version: int, now: float = math.inf
+    ) -> tuple[str, AddressPool] | None:
         """An address of IP `version` from the first of the named pools that has one; unknown names are
         skipped.
         """
+        self._rested(now)
         for name in names:
             pool = self._pools.get(name)
             if pool is None or pool.version != version:
                 continue
-            address = pool.take(self._held)
+            address = pool.take(self._held, self._resting)
             if address is not None:
                 self._held[address] = None
                 return address, pool
@@ -124,16 +134,40 @@ class AddressPools:
         text = str(ip_address(address))
         if text in self._held:
             return False
+        self._resting.pop(text, None)
         self._held[text] = None
         return True
 
-    def give_back(self, address: str) -> None:
-        """The address is free again for every pool that it belongs to; KeyError when nobody holds it."""
+    def give_back(self, address: str, now: float = 0.0) -> None:
+        """The address is free again for every pool that it belongs to, at once or after the reuse delay;
+        KeyError when nobody holds it.
+        """
         del self._held[address]
+        if self.reuse_delay > 0:
+            self._resting[address] = now + self.reuse_delay
+        else:
+            self._free(address)
+
+    def _rested(self, now: float) -> None:
+        """Free what has rested long enough."""
+        while self._resting:
+            address, until = next(iter(self._resting.items()))
+            if until > now and self.reuse_delay > 0:
+                return
+            del self._resting[address]
+            self._free(address)
+
+    def _free(self, address: str) -> None:
         number = ip_address(address)
         for pool in self._pools.values():
             if number in pool:
                 pool.give_back(number)
+
+    def resting(self, name: str, now: float) -> set[str]:
+        """The addresses of a pool's range that may not be handed out yet; counts them, for display."""
+        self._rested(now)
+        pool = self._pools[name]
+        return {address for address in self._resting if ip_address(address) in pool}
 
     def in_use(self, name: str) -> int:
         """How many addresses of a pool's range are held; counts them, for display."""

@@ -104,3 +104,28 @@ def test_a_refused_line_changes_nothing(desk: Desk) -> None:
     desk.type("no ip local pool A")
     assert desk.headend.config.startup() == before
     assert log_in(desk).ip4 == "10.0.0.1"
+
+
+def test_the_reuse_delay_keeps_a_freed_address_back(desk: Desk) -> None:
+    assert desk.type("vpn-addr-assign local reuse-delay 5") == ""
+    first = log_in(desk)
+    desk.type("vpn-sessiondb logoff all noconfirm")
+    assert "        2        1         0\n" in desk.type("show ip local pool A")
+    assert "10.0.0.1\n" not in desk.type("show ip local pool A")
+    assert log_in(desk).ip4 == "10.0.0.2"
+    desk.now += 300
+    assert log_in(desk).ip4 == first.ip4 == "10.0.0.1"
+    assert desk.type("no vpn-addr-assign local reuse-delay 5") == ""
+    assert log_in(desk).ip4 == "10.0.0.3"
+
+
+def test_sources_of_addresses_can_be_switched_off(desk: Desk) -> None:
+    desk.type("username walter attributes", "vpn-framed-ip-address 10.7.7.7 255.255.255.0", "exit")
+    assert log_in(desk).ip4 == "10.7.7.7"
+    desk.type("no vpn-addr-assign aaa")
+    assert log_in(desk).ip4 == "10.0.0.1"
+    desk.type("no vpn-addr-assign local")
+    with pytest.raises(PoolExhausted):
+        log_in(desk)
+    desk.type("vpn-addr-assign local", "vpn-addr-assign aaa", "vpn-sessiondb logoff all noconfirm")
+    assert log_in(desk).ip4 == "10.7.7.7"

@@ -121,3 +121,32 @@ def test_pool_knows_its_netmask_and_shows_itself() -> None:
 def test_pool_refuses_what_is_no_range(first: str, last: str, prefixlen: int) -> None:
     with pytest.raises(ValueError, match=r"range|prefix"):
         pool("p", first, last, prefixlen)
+
+
+def test_a_freed_address_rests_as_long_as_the_reuse_delay() -> None:
+    pools = AddressPools([pool("p", "10.0.0.1", "10.0.0.2", 24)])
+    pools.reuse_delay = 60.0
+    for _ in range(2):
+        take(pools, "p")
+    pools.give_back("10.0.0.1", 1000.0)
+    pools.give_back("10.0.0.2", 1030.0)
+    assert "10.0.0.1" not in pools
+    assert pools.take(["p"], 4, 1059.0) is None
+    assert pools.resting("p", 1059.0) == {"10.0.0.1", "10.0.0.2"}
+    taken = pools.take(["p"], 4, 1060.0)
+    assert taken is not None and taken[0] == "10.0.0.1"
+    assert pools.resting("p", 1089.0) == {"10.0.0.2"}
+    assert pools.hold("10.0.0.2")
+    assert pools.take(["p"], 4, 2000.0) is None
+
+
+def test_addresses_that_rest_are_free_at_once_without_a_reuse_delay() -> None:
+    pools = AddressPools([pool("p", "10.0.0.1", "10.0.0.1", 24), pool("q", "10.0.0.1", "10.0.0.2", 24)])
+    pools.reuse_delay = 60.0
+    take(pools, "p")
+    pools.give_back("10.0.0.1", 1000.0)
+    taken = pools.take(["q"], 4, 1001.0)
+    assert taken is not None and taken[0] == "10.0.0.2"
+    pools.reuse_delay = 0.0
+    taken = pools.take(["p"], 4, 1001.0)
+    assert taken is not None and taken[0] == "10.0.0.1"
