@@ -50,12 +50,17 @@ def username_of(group: TunnelGroup, caller: Caller) -> str | None:
         return None
     return next(
         (
-            certificate.subject[name]
+            known_as(group, certificate.subject[name])
             for name in group.username_from_certificate
             if name in certificate.subject
         ),
         None,
     )
+
+
+def known_as(group: TunnelGroup, username: str) -> str:
+    """The name a user goes by: `strip-realm` makes `ann@example.test` ann."""
+    return (username.rpartition("@")[0] if group.strip_realm else "") or username
 
 
 def _client_os(user_agent: str) -> str:

@@ -26,7 +26,7 @@ from asa_emu.aaa.authorization import authorize
 from asa_emu.aaa.local import check_password, totp_ok
 from asa_emu.config import LANDING_GROUP, TunnelGroup
 from asa_emu.headend.headend import Caller, Headend
-from asa_emu.headend.identity import browser_facts, client_facts, username_of
+from asa_emu.headend.identity import browser_facts, client_facts, known_as, username_of
 from asa_emu.headend.posture import Posture
 from asa_emu.headend.token import new_token
 from asa_emu.session.db import Refusal, Refused
@@ -269,7 +269,7 @@ class Login:
         if self._lacks_scan(door):
             return Denied(403, NO_SCAN)
         group = door.group
-        username = fields.get("username", "")
+        username = known_as(group, fields.get("username", ""))
         mode = "userPassword"
         if group.needs_certificate:
             named = username_of(group, caller)

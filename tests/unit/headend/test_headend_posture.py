@@ -189,6 +189,31 @@ def test_authorization_is_a_step_of_the_login(required: str, name: str, let_in: 
     assert lab.counters.authentications == 0
 
 
+@pytest.mark.parametrize(
+    ("strip", "name", "user"),
+    [
+        ("strip-realm", "walter@lab@example.test", None),
+        ("strip-realm", "walter@example.test", "walter"),
+        ("strip-realm", "walter", "walter"),
+        ("no strip-realm", "walter@example.test", None),
+    ],
+)
+def test_a_realm_is_stripped_where_the_profile_says_so(strip: str, name: str, user: str | None) -> None:
+    config = (
+        f"username walter password secret\ntunnel-group DefaultWEBVPNGroup general-attributes\n {strip}\n"
+    )
+    lab = headend(config)
+    fields = {"username": name, "password": "secret"}
+    ask(Login(lab), ClientDocument("auth-reply", fields=fields))
+    assert [session.username for session in lab.db.sessions()] == ([] if user is None else [user])
+    certificate = ClientCertificate({"CN": name}, None)
+    config += " username-from-certificate CN\ntunnel-group DefaultWEBVPNGroup webvpn-attributes\n"
+    lab = headend(f"{config} authentication certificate\n")
+    Login(lab).document(ClientDocument("init"), "/", None, caller(certificate), NOW)
+    (session,) = lab.db.sessions()
+    assert (session.username == "walter") is (user is not None)
+
+
 WIN = ClientImage("disk0:/anyconnect-win-4.10.07061-webdeploy-k9.pkg", 3)
 MAC = ClientImage("disk0:/anyconnect-darwin-4.9.1-k9.pkg", 5)
 LINUX = ClientImage("disk0:/dir/anyconnect-linux64-4.10.07061-webdeploy-k9.pkg", 7)
