@@ -9,11 +9,12 @@ READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench conformance lock clean
+.PHONY: help setup demo test slow check format bench conformance lock clean
 
 help:
 	@echo 'make demo    a headend and a client: log in, lose the cable, resume, log off (seconds)'
 	@echo 'make test    the whole test suite; PYTEST_ARGS="-k word" narrows it'
+	@echo 'make slow    the tests that take half a minute each, with real peers'
 	@echo 'make check   lint, formatting, types, layers'
 	@echo 'make format  let the formatter rewrite what make check would refuse'
 	@echo 'make bench   speed and memory, as JSON'
@@ -26,6 +27,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+slow: $(READY)
+	$(RUN) -m pytest -m slow $(PYTEST_ARGS)
 
 check: $(READY)
 	$(RUN) -m ruff check .
