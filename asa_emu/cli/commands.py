@@ -83,6 +83,7 @@ ROWS: Final = (
     R(session_query.LIST_PATTERN, "Show sessions of a type", session_query.show_list),
     R(session_query.INDEX_PATTERN, "Show one session", session_query.show_index),
     R(session_query.RATIO_PATTERN, "Show shares of protocols or ciphers", session_query.show_ratio),
+    R(session_query.LICENSE_PATTERN, "Show licences and their use", session_query.show_licenses),
     R("show failover", "Show the failover pair", show_failover),
     R("failover active", "Make this unit the active one", failover_active),
     R("no failover active", "Make the other unit the active one", no_failover_active),

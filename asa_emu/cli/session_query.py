@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from asa_emu.cli import unverified as u
 from asa_emu.cli.console import Console
 from asa_emu.cli.show_sessiondb import LICENSE, LOOPBACK, NONE_OF_TYPE, render_sessions, render_summary
+from asa_emu.config import DEFAULT_CAPACITY
 from asa_emu.config.syntax import Node, Said, compile_patterns
 from asa_emu.session.model import Session, TunnelKind
 
@@ -39,7 +40,8 @@ _FILTERS = (
 LIST_PATTERN: Final = f"show vpn-sessiondb [detail] [full] {{{'|'.join(TYPES)}}}"
 INDEX_PATTERN: Final = "show vpn-sessiondb [detail] [full] index <INDEX:int 1-4294967295>"
 SUMMARY_PATTERN: Final = "show vpn-sessiondb [summary]"
-RATIO_PATTERN: Final = "show vpn-sessiondb ratio {protocol|encryption}"
+RATIO_PATTERN: Final = "show vpn-sessiondb ratio {protocol|encryption} [filter <GROUP>]"
+LICENSE_PATTERN: Final = "show vpn-sessiondb license-summary"
 _SORT_PATTERN = f"sort {{{'|'.join((*_SORTS, 'encryption', 'protocol', 'duration'))}}}"
 
 
@@ -148,17 +150,46 @@ def _sort_key(name: str, now: float) -> Callable[[Session], tuple[object, ...]]:
     return lambda session: (keys[name](session), session.index)
 
 
-def show_ratio(console: Console, said: Said) -> str:
-    """`show vpn-sessiondb ratio …`: how many tunnels there are of each kind, or of each cipher."""
-    db = console.headend.db
-    tunnels = [tunnel for session in db.sessions() for tunnel in session.tunnels]
-    by_protocol = said.words[-1] == "protocol"
-    names: Sequence[str] = (
-        [kind.value for kind in TunnelKind] if by_protocol else [c.upper() for c in _CIPHERS]
+def show_licenses(console: Console, _said: Said) -> str:
+    """`show vpn-sessiondb license-summary`: what the licences allow, and how much of it is in use."""
+    db, config = console.headend.db, console.headend.config
+    limit = db.capacity
+    essentials = config.webvpn.essentials
+    text = u.LICENSE_LIMITS.format(
+        premium="DISABLED" if essentials else "ENABLED",
+        essentials="ENABLED" if essentials else "DISABLED",
+        capacity=DEFAULT_CAPACITY,
+        limit="NONE" if limit == DEFAULT_CAPACITY else limit,
     )
+    clients, portal = db.anyconnect, db.webvpn
+    return text + u.LICENSE_USE.format(
+        name=u.LICENSE_ESSENTIALS if essentials else LICENSE,
+        limit=limit,
+        used=len(db),
+        peak=max(clients.peak, portal.peak, len(db)),
+        share=f"{100 * len(db) // limit}%",
+        clients=clients.active,
+        client_peak=clients.peak,
+        client_share=f"{100 * clients.active // limit}%",
+        portal=portal.active,
+        portal_peak=portal.peak,
+        portal_share=f"{100 * portal.active // limit}%",
+    )
+
+
+def show_ratio(console: Console, said: Said) -> str:
+    """`show vpn-sessiondb ratio …`: how many tunnels there are of each kind, or of each cipher; `filter`
+    names a tunnel-group.
+    """
+    db = console.headend.db
+    group = said.argument
+    sessions = [session for session in db.sessions() if group in ("", session.tunnel_group)]
+    tunnels = [tunnel for session in sessions for tunnel in session.tunnels]
+    by_protocol = said.words[3] == "protocol"
+    names: Sequence[str] = u.RATIO_PROTOCOLS if by_protocol else u.RATIO_CIPHERS
     text = u.RATIO_HEAD.format(
-        group="All",
-        active=len(db),
+        group=group or "All",
+        active=len(sessions),
         cumulative=db.anyconnect.cumulative + db.webvpn.cumulative,
         title="Protocol" if by_protocol else "Encryption",
         sessions="Sessions",

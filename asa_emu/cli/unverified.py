@@ -30,6 +30,47 @@ Cumulative Sessions  : {cumulative}
 {title:<20} {sessions:>8} {percent:>11}
 """
 RATIO_ROW: Final = "{name:<20} {sessions:>8} {percent:>10}%\n"
+RATIO_PROTOCOLS: Final = (
+    *("Clientless", "AnyConnect-Parent", "SSL-Tunnel", "DTLS-Tunnel"),
+    *("IKEv1", "IKEv2", "IPsec", "L2TPOverIPsec"),
+)
+RATIO_CIPHERS: Final = (
+    *("none", "DES", "3DES", "RC4", "AES128", "AES192", "AES256", "AES-GCM-128", "AES-GCM-256"),
+    "CHACHA20-POLY1305",
+)
+_RULE = f"{'-' * 75}\n"
+LICENSE_LIMITS: Final = f"""\
+{_RULE}VPN Licenses and Configured Limits Summary
+{_RULE}\
+                                     Status : Capacity : Installed :  Limit
+                                  -----------------------------------------
+AnyConnect Premium               : {{premium:>8}} : {{capacity:>8}} : {{capacity:>9}} : {{limit:>6}}
+AnyConnect Essentials            : {{essentials:>8}} : {{capacity:>8}} : {{capacity:>9}} : {{limit:>6}}
+Other VPN (Available by Default) :  ENABLED : {{capacity:>8}} : {{capacity:>9}} :   NONE
+Shared License Server            : DISABLED
+Shared License Participant       : DISABLED
+AnyConnect for Mobile            :  ENABLED
+Advanced Endpoint Assessment     : DISABLED
+AnyConnect for Cisco VPN Phone   : DISABLED
+VPN-3DES-AES                     :  ENABLED
+VPN-DES                          :  ENABLED
+{_RULE}
+"""
+LICENSE_USE: Final = f"""\
+{_RULE}VPN Licenses Usage Summary
+{_RULE}\
+                          Local : Shared :   All  :   Peak :  Eff.  :
+                         In Use : In Use : In Use : In Use :  Limit : Usage
+                       ----------------------------------------------------
+{{name:<23}}: {{used:>6}} :      0 : {{used:>6}} : {{peak:>6}} : {{limit:>6}} : {{share:>5}}
+  AnyConnect Client    :                 : {{clients:>6}} : {{client_peak:>6}} :        : {{client_share:>5}}
+    AnyConnect Mobile  :                 :      0 :      0 :        :    0%
+  Clientless VPN       :                 : {{portal:>6}} : {{portal_peak:>6}} :        : {{portal_share:>5}}
+Other VPN              :      0 :      0 :      0 :      0 :  20000 :    0%
+  Cisco VPN Client     :                 :      0 :      0 :        :    0%
+  L2TP Clients         :                 :      0 :      0 :        :    0%
+  Site-to-Site VPN     :                 :      0 :      0 :        :    0%
+{_RULE}"""
 
 # vpn-sessiondb logoff; the result for a user name is confirmed
 LOGGED_OFF: Final = {

@@ -132,6 +132,27 @@ def test_the_summary_and_the_ratios(desk: Desk) -> None:
     assert re.search(r"^AnyConnect-Parent +3 +42%$", ratio, re.MULTILINE)
     assert re.search(r"^AES128 +1 +14%$", desk.type("show vpn-sessiondb ratio encryption"), re.MULTILINE)
     assert Desk().type("show vpn-sessiondb ratio encryption") == NONE_OF_TYPE
+    ratio = desk.type("show vpn-sessiondb ratio protocol filter ADMIN")
+    assert ratio.startswith("Filter Group         : ADMIN\nTotal Active Sessions: 1\n")
+    assert re.findall(r"^(\S+) +\d+ +33%$", ratio, re.MULTILINE) == [
+        "AnyConnect-Parent",
+        "SSL-Tunnel",
+        "DTLS-Tunnel",
+    ]
+    assert desk.type("show vpn-sessiondb ratio encryption filter NOBODY") == NONE_OF_TYPE
+
+
+def test_licences_and_their_use(desk: Desk) -> None:
+    text = desk.type("show vpn-sessiondb license-summary")
+    assert "\nAnyConnect Premium               :  ENABLED :    20000 :     20000 :   NONE\n" in text
+    assert "\nAnyConnect Premium     :      4 :      0 :      4 :      4 :  20000 :    0%\n" in text
+    desk.type("configure terminal", "vpn-sessiondb max-anyconnect-premium-or-essentials-limit 8")
+    desk.type("webvpn", "anyconnect-essentials")
+    text = desk.type("show vpn-sessiondb license-summary")
+    assert "\nAnyConnect Essentials            :  ENABLED :    20000 :     20000 :      8\n" in text
+    assert "\nAnyConnect Essentials  :      4 :      0 :      4 :      4 :      8 :   50%\n" in text
+    assert "\n  AnyConnect Client    :                 :      3 :      3 :        :   37%\n" in text
+    assert "\n  Clientless VPN       :                 :      1 :      1 :        :   12%\n" in text
 
 
 def test_the_headends_own_facts_are_in_the_record() -> None:
