@@ -42,6 +42,7 @@ from asa_emu.config import (
     built_in_config,
     inside_gateway,
     parse_config,
+    parse_config_bytes,
 )
 from asa_emu.dataplane.hub import Hub
 from asa_emu.dataplane.inside import InsideNetwork
@@ -545,18 +546,12 @@ def read_config(options: Options) -> Config:
     """The configuration as its file or text has it. Raises `UsageError`."""
     if options.config is None and options.config_text is None:
         return built_in_config(hasher=_hasher)
-    text, source = options.config_text, "config"
-    if options.config is not None:
-        source = str(options.config)
-        try:
-            text = options.config.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{source}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            line = options.config.read_bytes()[: error.start].count(b"\n") + 1
-            raise UsageError(f"{source}:{line}: not UTF-8; save the file as UTF-8") from error
     try:
-        return parse_config(text or "", source, hasher=_hasher)
+        if options.config is None:
+            return parse_config(options.config_text or "", "config", hasher=_hasher)
+        return parse_config_bytes(options.config.read_bytes(), str(options.config), hasher=_hasher)
+    except OSError as error:
+        raise UsageError(f"{options.config}: {error.strerror}") from error
     except ConfigError as error:
         raise UsageError(str(error)) from error
 

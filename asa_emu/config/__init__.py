@@ -5,7 +5,7 @@ stored in a document that keeps their order and their text (`document`, `edit`, 
 `policy` puts it together for one session, and `render` prints it again. All of it is pure.
 """
 
-from asa_emu.config.builtin import BUILT_IN_USER, built_in_config
+from asa_emu.config.builtin import built_in_config
 from asa_emu.config.edit import Editor, Outcome
 from asa_emu.config.facts import (
     MASKED,
@@ -37,7 +37,6 @@ from asa_emu.config.policy import Policy, effective_policy
 from asa_emu.config.views import GroupOption, TunnelGroup, User, WebVpn
 
 __all__ = [
-    "BUILT_IN_USER",
     "DEFAULT_CAPACITY",
     "LANDING_GROUP",
     "MASKED",

@@ -9,9 +9,6 @@ from __future__ import annotations
 from asa_emu.config.facts import Hasher
 from asa_emu.config.model import Config, parse_config
 
-BUILT_IN_USER = ("walter", "secret")
-"""The credentials everybody knows; a headend that has them stays on loopback."""
-
 TEXT = """\
 hostname ciscoasa
 domain-name example.test

@@ -93,9 +93,6 @@ class UserRange:
             fits = digits == str(int(digits))
         return fits and self.first <= int(digits) <= self.last
 
-    def __len__(self) -> int:
-        return self.last - self.first + 1
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:

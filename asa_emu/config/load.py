@@ -37,7 +37,7 @@ def decode_config(data: bytes, source: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(source, line, "the file is not UTF-8") from None
+        raise ConfigError(source, line, "not UTF-8; save the file as UTF-8") from None
 
 
 def load(text: str, source: str, hasher: Hasher | None) -> Document:

@@ -248,23 +248,6 @@ class Config:
         return next((Account(r.password) for r in ranges if isinstance(r, UserRange) and r.holds(name)), None)
 
     @property
-    def users(self) -> tuple[str, ...]:
-        """Names of the users defined one by one, in order."""
-        return tuple(key[1] for key, _ in self.document.top.family("username"))
-
-    @property
-    def user_ranges(self) -> tuple[UserRange, ...]:
-        """Ranges of users, in order."""
-        values = (entry.value for _, entry in self.document.top.family("users"))
-        return tuple(value for value in values if isinstance(value, UserRange))
-
-    @property
-    def group_policies(self) -> tuple[str, ...]:
-        """Names of the group policies, `DfltGrpPolicy` first."""
-        names = (key[1] for key, _ in self.document.top.family("group-policy"))
-        return tuple(dict.fromkeys((DEFAULT_POLICY, *names)))
-
-    @property
     def tunnel_groups(self) -> dict[str, TunnelGroup]:
         """Connection profiles for remote access by name, in order, the built-in ones last."""
         return self.remember("tunnel-groups", self._tunnel_groups)

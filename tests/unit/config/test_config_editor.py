@@ -184,7 +184,7 @@ def test_no_of_directives() -> None:
     run(editor, "!emu quirk CSCts66926", "!emu feature CSCuh55707", "!emu users u 0-9 password p")
     assert config.quirks == {"CSCts66926"} and config.features == {"CSCuh55707"}
     run(editor, "no !emu quirk CSCts66926", "!emu no feature CSCuh55707", "no users u 0-9")
-    assert (config.quirks, config.features, config.user_ranges) == (frozenset(), frozenset(), ())
+    assert (config.quirks, config.features, config.user("u5")) == (frozenset(), frozenset(), None)
     run(editor, "group-policy G attributes", "!emu vpn-idle-timeout 8s", "no vpn-idle-timeout 30")
     assert "idle" not in config.startup()
 

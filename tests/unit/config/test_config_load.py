@@ -314,12 +314,11 @@ def test_a_password_never_gets_into_an_error() -> None:
 
 def test_a_group_without_attributes_may_be_external() -> None:
     config = parse_config("group-policy X external server-group R password pw\n")
-    assert config.group_policies == ("DfltGrpPolicy", "X")
     assert config.render() == "group-policy X external server-group R password *****\n"
 
 
 def test_bytes_must_be_utf8() -> None:
-    with pytest.raises(ConfigError, match=r"^lab.cfg:2: the file is not UTF-8$"):
+    with pytest.raises(ConfigError, match=r"^lab.cfg:2: not UTF-8; save the file as UTF-8$"):
         parse_config_bytes(b"hostname a\nbanner motd caf\xe9\n", "lab.cfg")
     assert (
         parse_config_bytes("\ufeffhostname a\r\ndomain-name ü.test\r\n".encode(), "x").domain_name == "ü.test"
@@ -446,7 +445,6 @@ def test_a_range_of_users_is_cheap() -> None:
         "username user00009 attributes\n vpn-simultaneous-logins 1\n!emu users x 5-12 password pw\n"
         "!emu username user00001 totp jbsw-y3dp-ehpk-3pxp\n"
     )
-    assert [len(users) for users in config.user_ranges] == [20000, 8]
     own, ranged = config.user("user00007"), config.user("user19999")
     assert own and own.password and own.password.text == "own"
     assert ranged and ranged.password and ranged.password.text == "pw"
@@ -460,4 +458,3 @@ def test_a_range_of_users_is_cheap() -> None:
     assert attributes and attributes.attributes
     totp = config.user("user00001")
     assert totp and totp.totp == "JBSWY3DPEHPK3PXP"
-    assert config.users == ("user00007",)
