@@ -1,7 +1,7 @@
 """Stored passwords: how an ASA writes them in its running-config, and a cheap form of our own for load tests.
 
-`hash_password` makes the stored form when a configuration is loaded, `verify` compares at login, `scheme_of`
-tells a stored form from nonsense pasted in its place. The three forms:
+`hash_password` makes the stored form when a configuration is loaded, `verify` compares at login; nonsense
+pasted in place of a stored form matches nothing. The three forms:
 
     pbkdf2     $sha512$5000$SALT$HASH         PBKDF2-HMAC-SHA512, its first 16 bytes; ASA 9.5 and later
     encrypted  16 characters of ./0-9A-Za-z   MD5, four bytes of the user name as salt; older ASAs
@@ -55,11 +55,6 @@ def hash_password(plain: str, salt: bytes, scheme: Scheme, rounds: int = PBKDF2_
     if not 1 <= rounds <= MAX_ROUNDS:
         raise ValueError(f"rounds of PBKDF2 must be 1 to {MAX_ROUNDS}")
     return f"$sha512${rounds}${_base64(salt)}${_base64(_pbkdf2(secret, salt, rounds))}"
-
-
-def scheme_of(stored: str) -> Scheme:
-    """Return which form a stored password has; raises ValueError, fit to be shown, when it has none."""
-    return _parse(stored).scheme
 
 
 def verify(stored: str | None, username: str, plain: str, *, stand_in: str = STAND_IN) -> bool:

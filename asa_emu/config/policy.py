@@ -17,12 +17,11 @@ from asa_emu.config.access_list import split
 from asa_emu.config.document import Block, Setting, Unset
 from asa_emu.config.facts import Network
 from asa_emu.config.model import DEFAULT_POLICY, LANDING_GROUP, Config
+from asa_emu.wire.compression import STATELESS
 
 T = TypeVar("T")
 Scope: TypeAlias = tuple[Block, Block]
 """The attributes of a user or a group policy, and the webvpn block nested in them."""
-STATELESS_CODECS = ("oc-lz4", "lzs")
-"""What DTLS can use, where packets may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +225,7 @@ def _compression(chain: Sequence[Scope]) -> tuple[tuple[str, ...], tuple[str, ..
         on_tls, on_dtls = webvpn.get(s.COMPRESSION), webvpn.get(s.DTLS_COMPRESSION)
         if not isinstance(codecs, Unset):
             tls = codecs if tls is None else tls
-            dtls = tuple(c for c in codecs if c in STATELESS_CODECS) if dtls is None else dtls
+            dtls = tuple(c for c in codecs if c in STATELESS) if dtls is None else dtls
         if tls is None and not isinstance(on_tls, Unset):
             tls = (on_tls,) if on_tls else ()
         if dtls is None and not isinstance(on_dtls, Unset):

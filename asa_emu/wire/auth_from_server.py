@@ -203,7 +203,6 @@ class ServerDocument:
     session_id: str | None = None
     client_cert_request: bool = False
     """Come again on a fresh connection, with the certificate."""
-    cert_authenticated: bool = False
     authentication_complete: bool = False
     """Post an auth-reply without answers to go on."""
     opaque_xml: bytes | None = field(default=None, repr=False)
@@ -214,7 +213,6 @@ class ServerDocument:
     host_scan: HostScan | None = None
     unsupported: str | None = None
     """Why a client like ours cannot go on, in words for its user."""
-    server_cert_hash: str | None = None
     profile: Profile | None = None
     package_base: str | None = None
     """The directory on the server where its client software is."""
@@ -248,7 +246,6 @@ def parse_server_document_untrusted(body: bytes) -> ServerDocument:
         session_token=config.find_text("session-token"),
         session_id=config.find_text("session-id"),
         client_cert_request=config.find("client-cert-request") is not None,
-        cert_authenticated=config.find("cert-authenticated") is not None,
         authentication_complete=auth.find("authentication-complete") is not None,
         opaque_xml=opaque.source if opaque is not None else None,
         banner=form.banner,
@@ -256,7 +253,6 @@ def parse_server_document_untrusted(body: bytes) -> ServerDocument:
         message=form.message,
         host_scan=host_scan,
         unsupported=_unsupported(config, auth, host_scan),
-        server_cert_hash=config.find_text("config", "vpn-base-config", "server-cert-hash"),
         profile=_parse_profile(config),
         package_base=config.find_text("config", "vpn-base-config", "base-package-uri"),
     )

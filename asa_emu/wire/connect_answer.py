@@ -127,11 +127,6 @@ class ConnectAnswer:
     post_auth_xml: str = ""
     dtls: DtlsAnswer | None = None
 
-    @property
-    def tunnel_mtu(self) -> int:
-        """The MTU that openconnect sets inside: the larger of the two it was told."""
-        return max(self.mtu, (self.dtls.mtu or 0) if self.dtls is not None else 0)
-
     def render(self) -> RawHeaders:
         """All headers in the order of §6, an ASA's own in between. HeaderError when a value does not fit."""
         return sorted(self.session_headers() + self.policy_headers(), key=lambda line: _ANSWER_ORDER[line[0]])

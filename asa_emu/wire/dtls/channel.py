@@ -71,11 +71,6 @@ class Channel(ABC):
         # Our last flight, if it ended the handshake; data shows that the peer has it.
         self._final: Flight = ()
 
-    @property
-    def highest_sequence(self) -> int:
-        """The highest record sequence that has authenticated; -1 before any has."""
-        return self._top - _EPOCH_ONE
-
     def receive(self, datagram: Datagram, now: float) -> list[bytes]:
         """Take a datagram and return the application payloads in it, none of them empty. Never raises.
 
@@ -117,18 +112,11 @@ class Channel(ABC):
         self._send_number = number + 1
         return self._seal(APPLICATION_DATA, number, payload)
 
-    def authentic(self, datagram: Datagram) -> bool:
-        """Whether a datagram begins with a record of this association newer than any seen. Changes nothing.
+    def try_open(self, datagram: Datagram) -> bytes | None:
+        """Return the payload of a datagram that is one application record newer than any seen; else None.
 
         For data from an unknown address: only a newer record may move the peer, or a replayed one could steal
-        it.
-        """
-        return self._try_first(datagram) is not None
-
-    def try_open(self, datagram: Datagram) -> bytes | None:
-        """Return the payload of a datagram that is one application record, `authentic` as above; else None.
-
-        Changes nothing unless it returns a payload, which then counts as received.
+        it. Changes nothing unless it returns a payload, which then counts as received.
         """
         opened = self._try_first(datagram)
         if opened is None or datagram[0] != APPLICATION_DATA:

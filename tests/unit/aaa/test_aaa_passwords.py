@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from asa_emu.aaa import passwords
-from asa_emu.aaa.passwords import MAX_ROUNDS, STAND_IN, Scheme, hash_password, scheme_of, verify
+from asa_emu.aaa.passwords import MAX_ROUNDS, STAND_IN, Scheme, hash_password, verify
 
 SALT = bytes(range(16))
 SCHEMES: tuple[Scheme, ...] = ("pbkdf2", "encrypted", "sha256")
@@ -21,7 +21,6 @@ def stored_as(scheme: Scheme, plain: str, username: str = "walter") -> str:
 @pytest.mark.parametrize("plain", ["secret", "", " two blanks ", "pässwörd ☃", "x" * 32])
 def test_only_the_password_fits(scheme: Scheme, plain: str) -> None:
     stored = stored_as(scheme, plain)
-    assert scheme_of(stored) == scheme
     assert verify(stored, "walter", plain)
     assert not verify(stored, "walter", plain + " ")
     assert not verify(stored, "walter", plain.upper() + "X")
@@ -96,8 +95,6 @@ def test_rounds_are_bounded() -> None:
     ],
 )
 def test_nonsense_in_place_of_a_stored_password(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"stored password|rounds of PBKDF2"):
-        scheme_of(stored)
     monkeypatch.setattr(passwords, "_pbkdf2", lambda secret, salt, rounds: b"\0" * 16)
     assert not verify(stored, "walter", "secret"), "even if the stand-in fitted"
 

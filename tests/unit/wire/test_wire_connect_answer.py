@@ -131,7 +131,6 @@ def test_a_full_answer_is_written_to_the_byte() -> None:
 
 def test_a_full_answer_is_read_back() -> None:
     assert parse_connect_answer_untrusted(FULL.render()) == FULL
-    assert FULL.tunnel_mtu == 1390
 
 
 @pytest.mark.statement("S36")
@@ -176,7 +175,6 @@ def test_a_psk_answer_has_an_app_id_and_no_mtu_of_its_own() -> None:
         "X-DTLS-CipherSuite: PSK-NEGOTIATE",
     ]
     assert parse_connect_answer_untrusted(answer.render()) == answer
-    assert answer.tunnel_mtu == 1406
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-CSTP-MTU: 1", "a\n", "a\x00b", "a\x7f", "\udc80"])
