@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from asa_emu.config.document import Block, Document, Entry, Key
 from asa_emu.config.grammar import MODES, ORDER, Command
@@ -234,6 +235,7 @@ class Editor:
         A command that the current mode lacks is tried in global configuration mode, as an ASA does, and
         then in the modes between.
         """
+        self._leave_removed()
         word = line.strip(" \t").lower()
         if not word or (word.startswith("!") and not is_directive(line.strip(" \t"))):
             return Outcome(True)
@@ -257,6 +259,13 @@ class Editor:
         assert first_fault is not None
         kind: FaultKind = "invalid" if first_fault.kind == "unknown" else first_fault.kind
         return Outcome(False, first_fault.reason, kind, first_fault.position)
+
+    def _leave_removed(self) -> None:
+        """Leave the mode of a block that somebody else has removed; what is typed there would be lost."""
+        for depth, (outer, place) in enumerate(pairwise(self._stack), 1):
+            if not any(entry.block is place.block for entry in outer.block.entries.values()):
+                del self._stack[depth:]
+                return
 
     def _leave(self, entirely: bool) -> None:
         self.ended = entirely or len(self._stack) == 1

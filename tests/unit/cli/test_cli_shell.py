@@ -265,3 +265,14 @@ def test_tab_completes_what_is_clear() -> None:
 @pytest.mark.parametrize("line", ["", "   ", "!", "! a comment"])
 def test_blank_lines_and_comments_say_nothing(line: str) -> None:
     assert Desk().type("configure terminal", line) == ""
+
+
+def test_a_mode_ends_when_another_console_removes_what_it_is_about() -> None:
+    desk = Desk()
+    other = desk.another()
+    desk.type("configure terminal", "group-policy NEW internal", "group-policy NEW attributes", "webvpn")
+    other.execute("configure terminal")
+    assert other.execute("no group-policy NEW").text == ""
+    assert desk.type("anyconnect ssl keepalive 60").endswith(INVALID)
+    assert desk.cli.prompt == "ciscoasa(config)# "
+    assert "NEW" not in desk.type("show running-config")

@@ -245,7 +245,8 @@ def test_a_session_survives_the_loss_of_its_block() -> None:
     other = config.editor()
     run(editor, "username bob attributes")
     run(other, "no username bob")
-    run(editor, "vlan 3", "exit")
+    assert not editor.execute("vlan 3").ok
+    assert editor.mode == "config"
     assert "vlan" not in config.startup()
 
 
