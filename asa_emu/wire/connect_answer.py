@@ -1,18 +1,20 @@
-"""What a headend grants to a CONNECT (docs/protocol.md §2.4, §2.5 and §6).
+"""What a headend grants to a CONNECT (docs/protocol.md §2.4 and §2.5).
 
 The headend fills a `ConnectAnswer` in and renders it; a client parses one out of a 200. Rendering is exact to
 the byte: openconnect compares names with their case, and ends without a word when it finds no MTU in them.
 Reading is as tolerant as openconnect, but bounded.
 
-An answer falls into two parts, so that a headend renders one of them once per group-policy: `policy_headers`
-is the same for every session of a policy, `session_headers` is not. `render` puts both in the usual order.
+An answer is written in two parts, so that a headend renders one of them once per group-policy:
+`session_headers` first, then `policy_headers`, which are the same for every session of a policy.
 Lease-Duration, Session-Timeout and Session-Timeout-Remaining stay together in the session's part, because
 openconnect believes the last of them.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from asa_emu.wire.compression import STATELESS, SUPPORTED
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.header_lines import (
     LEAST_GRANTED_MTU,
@@ -31,31 +33,7 @@ from asa_emu.wire.header_lines import (
 LEASE_DURATION_S = 1209600.0
 """Fourteen days, what an ASA says whatever its timers are."""
 
-CSTP_ENCODINGS = ("oc-lz4", "lzs", "deflate")
-DTLS_ENCODINGS = ("oc-lz4", "lzs")
 REKEY_METHODS = ("none", "ssl", "new-tunnel")
-
-# docs/protocol.md §6, with what only an ASA sends put beside its kin.
-_ANSWER_ORDER = {
-    name: place
-    for place, name in enumerate(
-        b"""
-        X-CSTP-Version X-CSTP-Server-Name X-CSTP-Protocol X-CSTP-Hostname X-CSTP-DPD X-CSTP-Default-Domain
-        X-CSTP-Address X-CSTP-Netmask X-CSTP-Address-IP6 X-CSTP-DNS X-CSTP-DNS-IP6 X-CSTP-NBNS
-        X-CSTP-Split-DNS X-CSTP-Split-Include X-CSTP-Split-Include-IP6 X-CSTP-Tunnel-All-DNS
-        X-CSTP-Client-Bypass-Protocol X-CSTP-Split-Exclude X-CSTP-Split-Exclude-IP6 X-CSTP-Keepalive
-        X-CSTP-Idle-Timeout X-CSTP-Smartcard-Removal-Disconnect X-CSTP-Rekey-Time X-CSTP-Rekey-Method
-        X-CSTP-Lease-Duration X-CSTP-Session-Timeout X-CSTP-Session-Timeout-Alert-Interval
-        X-CSTP-Session-Timeout-Remaining X-CSTP-Disconnected-Timeout X-CSTP-Keep X-CSTP-TCP-Keepalive
-        X-CSTP-License X-CSTP-Quarantine X-CSTP-Disable-Always-On-VPN X-CSTP-Routing-Filtering-Ignore
-        X-CSTP-MSIE-Proxy-Lockdown X-CSTP-MSIE-Proxy-Method X-CSTP-MSIE-Proxy-Server
-        X-CSTP-MSIE-Proxy-Bypass-Local X-CSTP-MSIE-Proxy-PAC-URL X-DTLS-DPD X-DTLS-Port X-DTLS-Rekey-Time
-        X-DTLS-Rekey-Method X-DTLS-Keepalive X-DTLS-Session-ID X-DTLS-App-ID X-DTLS-CipherSuite
-        X-DTLS12-CipherSuite X-DTLS-MTU X-CSTP-Base-MTU X-CSTP-MTU X-CSTP-Banner X-CSTP-Post-Auth-XML
-        X-DTLS-Content-Encoding X-CSTP-Content-Encoding
-        """.split()
-    )
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +105,8 @@ class ConnectAnswer:
     post_auth_xml: str = ""
     dtls: DtlsAnswer | None = None
 
-    def render(self) -> RawHeaders:
-        """All headers in the order of §6, an ASA's own in between. HeaderError when a value does not fit."""
-        return sorted(self.session_headers() + self.policy_headers(), key=lambda line: _ANSWER_ORDER[line[0]])
-
     def policy_headers(self) -> RawHeaders:
-        """The part that is the same for all sessions of a policy. HeaderError as `render`."""
+        """The part that is the same for all sessions of a policy. HeaderError when a value fits no line."""
         writer = HeaderWriter()
         writer.text("X-CSTP-Version", "1")
         writer.text("X-CSTP-Server-Name", self.server_name)
@@ -268,7 +242,7 @@ def parse_connect_answer_untrusted(raw_headers: RawHeaders) -> ConnectAnswer:
         msie_proxy_server=reader.text("X-CSTP-MSIE-Proxy-Server"),
         msie_proxy_bypass_local=_optional_flag(reader, "X-CSTP-MSIE-Proxy-Bypass-Local"),
         msie_proxy_pac_url=reader.text("X-CSTP-MSIE-Proxy-PAC-URL"),
-        content_encoding=_encoding(reader, "X-CSTP-Content-Encoding", CSTP_ENCODINGS),
+        content_encoding=_encoding(reader, "X-CSTP-Content-Encoding", SUPPORTED),
         hostname=reader.text("X-CSTP-Hostname"),
         server_name=reader.text("X-CSTP-Server-Name"),
         post_auth_xml=reader.text("X-CSTP-Post-Auth-XML"),
@@ -304,7 +278,7 @@ def _dtls_answer(reader: HeaderReader, mtu: int | None) -> DtlsAnswer | None:
     port = reader.number("X-DTLS-Port", 0, 65535)
     cipher_suite = reader.text("X-DTLS-CipherSuite") or None
     dtls12_cipher_suite = reader.text("X-DTLS12-CipherSuite") or None
-    content_encoding = _encoding(reader, "X-DTLS-Content-Encoding", DTLS_ENCODINGS)
+    content_encoding = _encoding(reader, "X-DTLS-Content-Encoding", STATELESS)
     if not port or not (session_id or app_id) or not (cipher_suite or dtls12_cipher_suite):
         return None
     return DtlsAnswer(
@@ -331,7 +305,7 @@ def _optional_flag(reader: HeaderReader, name: str) -> bool | None:
     return reader.flag(name, False) if reader.all(name) else None
 
 
-def _encoding(reader: HeaderReader, name: str, known: tuple[str, ...]) -> str | None:
+def _encoding(reader: HeaderReader, name: str, known: Collection[str]) -> str | None:
     value = reader.text(name)
     if value and value not in known:
         raise HeaderError(f"{name}: {value[:64]!r} is no compression known here")
