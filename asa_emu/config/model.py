@@ -308,6 +308,7 @@ class Config:
             host_scan=self.say(s.HOST_SCAN, "webvpn"),
             client_images=tuple(sorted(images, key=lambda image: image.order)),
             profiles=tuple((key[1], str(e.value)) for key, e in block.family("anyconnect profiles")),
+            keepout=self.say(s.KEEPOUT, "webvpn").strip('"'),
             essentials=self.say(s.ESSENTIALS, "webvpn"),
             legacy_dtls=self.say(s.LEGACY_DTLS, "webvpn"),
         )

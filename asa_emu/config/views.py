@@ -87,6 +87,8 @@ class WebVpn:
     """Client images by their order numbers."""
     profiles: tuple[tuple[str, str], ...]
     """(name, file) of client profiles."""
+    keepout: str
+    """What browsers are shown in place of the login page, empty for the page."""
     essentials: bool
     legacy_dtls: bool
     """Whether Cisco's DTLS 0.9 (version 0x0100) is spoken."""

@@ -122,12 +122,20 @@ class Portal:
     async def _logon(self, request: Request) -> Response:
         if self._session(request) is not None:
             return RedirectResponse(PORTAL, 303)
+        if self._config.webvpn.keepout:
+            return self._kept_out()
         group_url = self._group_url(request.query_params.get("group_url"))
         answer = self._login.portal_form(group_url, request.state.caller, self._gateway.now())
         notice = _NOTICES.get(request.query_params.get("said", ""), "")
         return self._answer(answer, group_url, notice=notice)
 
+    def _kept_out(self) -> Response:
+        """`keepout`: no new sessions from browsers; those that are go on, and so do clients."""
+        return self._page("keepout.html", text=self._config.webvpn.keepout)
+
     async def _log_in(self, request: Request) -> Response:
+        if self._config.webvpn.keepout:
+            return self._kept_out()
         try:
             fields = parse_legacy_reply_untrusted(await request.body())
         except XmlError as error:

@@ -229,3 +229,19 @@ async def test_pages_share_a_connection_with_other_requests(gate: Running) -> No
         token = await raw.log_in("user003", PASSWORD)
         assert (await raw.connect(token)).status == 200
         await raw.ping()
+
+
+async def test_keepout_closes_the_portal_to_new_sessions_alone(gate: Running) -> None:
+    async with browser(gate) as web, browser(gate) as late:
+        await log_in(web, "user001")
+        editor = gate.gateway.headend.config.editor()
+        for line in ("webvpn", 'keepout "Closed <until> noon"'):
+            assert editor.execute(line).ok
+        page = await late.get("/+CSCOE+/logon.html")
+        assert "<h1>Closed &lt;until&gt; noon</h1>" in page.text
+        assert inputs(page.text) == {}
+        assert "Closed &lt;until&gt;" in (await log_in(late, "user002")).text
+        assert [session.username for session in gate.gateway.headend.db.sessions()] == ["user001"]
+        assert "Welcome, user001" in (await web.get("/+CSCOE+/portal.html")).text
+        assert editor.execute("no keepout").ok
+        assert inputs((await late.get("/+CSCOE+/logon.html")).text)
