@@ -79,6 +79,11 @@ class Block:
         # The grammar gives each setting's command the converter of its type; a test walks all of them.
         return entry.value  # type: ignore[return-value]
 
+    def value(self, setting: Setting[T]) -> T:
+        """Return what this block says, or what holds when nobody says it."""
+        said = self.get(setting)
+        return setting.default if isinstance(said, Unset) else said
+
     def child(self, *key: str) -> Block | None:
         """Return the block under the statement `key`, when there is one."""
         entry = self.entries.get(key)

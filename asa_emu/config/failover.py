@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias
 
-from asa_emu.config.document import Block, Setting, Unset
+from asa_emu.config.document import Block, Setting
 from asa_emu.config.facts import MASKED
 from asa_emu.config.syntax import Said
 
-T = TypeVar("T")
 UnitName: TypeAlias = Literal["primary", "secondary"]
 
 
@@ -123,18 +122,13 @@ OWN: Final = ("failover lan unit", "failover key")
 def read_failover(top: Block) -> Failover:
     """Return what the top level of a configuration says about failover."""
     return Failover(
-        enabled=_say(top, _ENABLED),
-        unit=_say(top, _UNIT),
-        lan=_say(top, _LAN),
-        link=_say(top, _LINK),
-        unit_timers=_say(top, _SAID_UNIT_TIMERS),
-        interface_timers=_say(top, _SAID_INTERFACE_TIMERS),
-        interface_policy=_say(top, _INTERFACE_POLICY),
-        key=_say(top, _KEY),
-        replicates_http=_say(top, _HTTP),
+        enabled=top.value(_ENABLED),
+        unit=top.value(_UNIT),
+        lan=top.value(_LAN),
+        link=top.value(_LINK),
+        unit_timers=top.value(_SAID_UNIT_TIMERS),
+        interface_timers=top.value(_SAID_INTERFACE_TIMERS),
+        interface_policy=top.value(_INTERFACE_POLICY),
+        key=top.value(_KEY),
+        replicates_http=top.value(_HTTP),
     )
-
-
-def _say(top: Block, setting: Setting[T]) -> T:
-    said = top.get(setting)
-    return setting.default if isinstance(said, Unset) else said

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Final, TypeVar
+from typing import Final
 
-from asa_emu.config.document import Block, Setting, Unset
+from asa_emu.config.document import Block, Setting
 from asa_emu.config.facts import MASKED
 from asa_emu.config.syntax import Said
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +58,15 @@ _PARTICIPATE: Final = Setting[bool]("participate", False)
 
 def read_load_balancing(block: Block) -> LoadBalancing:
     """Return what a `vpn load-balancing` block says."""
-    cluster_ip, nat = _say(block, _CLUSTER_IP), _say(block, _NAT)
+    cluster_ip, nat = block.value(_CLUSTER_IP), block.value(_NAT)
     return LoadBalancing(
         cluster_ip=None if cluster_ip is None else str(cluster_ip),
-        port=_say(block, _PORT),
-        key=_say(block, _KEY),
-        encryption=_say(block, _ENCRYPTION),
-        priority=_say(block, _PRIORITY),
+        port=block.value(_PORT),
+        key=block.value(_KEY),
+        encryption=block.value(_ENCRYPTION),
+        priority=block.value(_PRIORITY),
         nat=None if nat is None else str(nat),
-        redirect_fqdn=_say(block, _REDIRECT_FQDN),
-        public_interface=_say(block, _PUBLIC),
-        participate=_say(block, _PARTICIPATE),
+        redirect_fqdn=block.value(_REDIRECT_FQDN),
+        public_interface=block.value(_PUBLIC),
+        participate=block.value(_PARTICIPATE),
     )
-
-
-def _say(block: Block, setting: Setting[T]) -> T:
-    said = block.get(setting)
-    return setting.default if isinstance(said, Unset) else said

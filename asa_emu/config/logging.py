@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias
 
-from asa_emu.config.document import Block, Setting, Unset
+from asa_emu.config.document import Block, Setting
 from asa_emu.config.facts import LEVELS
 from asa_emu.config.syntax import Said
 
@@ -35,7 +35,6 @@ DESTINATIONS: Final = ("trap", "buffered", "console", "monitor")
 DEFAULT_PORTS: Final = {"udp": 514, "tcp": 1470}
 _PROTOCOLS: Final = {"udp": "udp", "17": "udp", "tcp": "tcp", "6": "tcp"}
 
-T = TypeVar("T")
 Stamp: TypeAlias = Literal["asa", "rfc5424"]
 Layout: TypeAlias = Literal["asa", "emblem", "rfc5424"]
 
@@ -211,21 +210,21 @@ def read_logging(top: Block) -> Logging:
     changed = {int(key[1]): entry.value for key, entry in top.family("logging message level")}
     return Logging(
         said=any(key[0].startswith("logging ") for key in top.entries),
-        enabled=_say(top, _ENABLE),
-        timestamp=_say(top, _TIMESTAMP),
-        device_id=_say(top, _DEVICE_ID),
-        facility=_say(top, _FACILITY),
+        enabled=top.value(_ENABLE),
+        timestamp=top.value(_TIMESTAMP),
+        device_id=top.value(_DEVICE_ID),
+        facility=top.value(_FACILITY),
         filters={
             name: _filter(top, str(entry.value))
             for name in DESTINATIONS
             if (entry := top.entries.get((f"logging {name}",))) is not None
         },
-        buffer_size=_say(top, _BUFFER_SIZE),
-        queue=_say(top, _QUEUE),
+        buffer_size=top.value(_BUFFER_SIZE),
+        queue=top.value(_QUEUE),
         hosts=tuple(e.value for _, e in top.family("logging host") if isinstance(e.value, LogHost)),
-        hide_username=_say(top, _HIDE_USERNAME),
-        permit_hostdown=_say(top, _PERMIT_HOSTDOWN),
-        emblem=_say(top, _EMBLEM),
+        hide_username=top.value(_HIDE_USERNAME),
+        permit_hostdown=top.value(_PERMIT_HOSTDOWN),
+        emblem=top.value(_EMBLEM),
         disabled=frozenset(number for number, enabled in numbered.items() if not enabled),
         levels={number: LEVELS.index(str(level)) for number, level in changed.items()},
     )
@@ -242,8 +241,3 @@ def _filter(top: Block, name: str) -> LogFilter:
     entry = top.entries.get(("logging-list", name))
     lines = entry.value if entry is not None and isinstance(entry.value, list) else []
     return LogFilter(name, tuple(line for line in lines if isinstance(line, LogClause)))
-
-
-def _say(top: Block, setting: Setting[T]) -> T:
-    said = top.get(setting)
-    return setting.default if isinstance(said, Unset) else said

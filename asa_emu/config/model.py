@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from asa_emu.config import settings as s
-from asa_emu.config.document import Block, Document, Setting, Unset
+from asa_emu.config.document import Block, Document, Setting
 from asa_emu.config.edit import Editor
 from asa_emu.config.facts import (
     Account,
@@ -91,10 +91,7 @@ class Config:
     def say(self, setting: Setting[T], *key: str) -> T:
         """Return a setting at the top level, or under the statement `key`, or its default."""
         block = self.document.top.child(*key) if key else self.document.top
-        if block is None:
-            return setting.default
-        said = block.get(setting)
-        return setting.default if isinstance(said, Unset) else said
+        return setting.default if block is None else block.value(setting)
 
     @property
     def hostname(self) -> str:
