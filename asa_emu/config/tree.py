@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+MAX_DEPTH = 16
+"""Lines in each other; what is indented further stands beside. An ASA has three."""
+
 _BLANK = " \t"
 _SEPARATOR = "!"
 
@@ -41,6 +44,8 @@ def read_tree(text: str) -> tuple[list[Line], bool]:
             continue
         indent = len(content) - len(stripped)
         while open_lines and open_lines[-1][0] >= indent:
+            open_lines.pop()
+        if len(open_lines) == MAX_DEPTH:
             open_lines.pop()
         line = Line(number, stripped)
         (open_lines[-1][1].children if open_lines else top).append(line)

@@ -3,6 +3,7 @@
 import pytest
 
 from asa_emu.config import ConfigError, StoredPassword, parse_config, parse_config_bytes
+from asa_emu.config.tree import MAX_DEPTH
 
 PASTED = """\
 : Saved
@@ -458,3 +459,10 @@ def test_a_range_of_users_is_cheap() -> None:
     assert attributes and attributes.attributes
     totp = config.user("user00001")
     assert totp and totp.totp == "JBSWY3DPEHPK3PXP"
+
+
+def test_no_indentation_is_too_deep() -> None:
+    for first in ("unknown", "webvpn"):
+        config = parse_config(f"{first}\n" + "".join(f"{' ' * depth}port 444\n" for depth in range(1, 3000)))
+        assert max(len(line) - len(line.lstrip()) for line in config.render().splitlines()) < MAX_DEPTH
+        assert parse_config(config.startup()).startup() == config.startup()
