@@ -22,6 +22,7 @@ from asa_emu.wire.compression import make_codec
 from asa_emu.wire.dtls import (
     DTLS12_HEADER,
     DTLS_HEADER,
+    EXPORTER_LABEL,
     DtlsClient,
     Psk,
     Resumption,
@@ -34,7 +35,6 @@ from asa_emu.wire.headers import DtlsAnswer
 from asa_emu.wire.liveness import Action, Liveness
 from client_emu.tunnel import Surroundings, Traffic, Tunnel
 
-EXPORTER_LABEL: Final = b"EXPORTER-openconnect-psk"
 HANDSHAKE_SECONDS: Final = 12.0  # openconnect's limit, run time
 
 

@@ -31,7 +31,7 @@ from asa_emu.transport.contexts import client_context
 from asa_emu.transport.openssl import MAX_RECORD, TlsBroken
 from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.auth_xml import auth_reply
-from asa_emu.wire.dtls import DtlsClient, Psk, Secret
+from asa_emu.wire.dtls import EXPORTER_LABEL, DtlsClient, Psk, Secret
 from asa_emu.wire.frames import Frame, FrameReader, PacketType, encode_frame
 from asa_emu.wire.packet import echo_request, parse_echo_untrusted
 from client_emu.client import Client
@@ -62,8 +62,6 @@ tunnel-group STAFF webvpn-attributes
  group-alias staff enable
 !emu users user 000-099 password pw
 """
-
-EXPORTER_LABEL = b"EXPORTER-openconnect-psk"
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from asa_emu.config import Timezone
 from asa_emu.session.db import SessionDb
 from asa_emu.session.model import Session, Tunnel, TunnelKind
 from asa_emu.session.table import Tally
+from asa_emu.syslog.render import show_duration
 
 Style: TypeAlias = Literal["8.x", "9.x"]
 Field: TypeAlias = tuple[str, str]
@@ -87,14 +88,6 @@ def show_time(at: float, zone: Timezone = UTC_ZONE) -> str:
     """An instant as `Login Time` has it: `22:13:37 UTC Fri Nov 30 2012`, the day without a zero (S17)."""
     local = datetime.fromtimestamp(at + zone.offset, UTC)
     return f"{local:%H:%M:%S} {zone.name} {local:%a %b} {local.day} {local.year}"
-
-
-def show_duration(seconds: float) -> str:
-    """A duration as `0h:00m:34s`, or `1d 12h:33m:07s` (S17)."""
-    left, second = divmod(int(seconds), 60)
-    left, minute = divmod(left, 60)
-    day, hour = divmod(left, 24)
-    return f"{f'{day}d ' if day else ''}{hour}h:{minute:02}m:{second:02}s"
 
 
 def _lay(fields: Group, indent: str = "") -> Iterator[str]:

@@ -25,19 +25,18 @@ from asa_emu.headend.headend import Caller, Headend, suite_names
 from asa_emu.session.model import Peer, Session, TunnelFacts
 from asa_emu.session.pool import PoolExhausted
 from asa_emu.syslog.facts import NoAddress, TokenRefused, whose
-from asa_emu.wire.dtls.keys import Psk, Resumption, Secret
+from asa_emu.wire.dtls.keys import EXPORTER_LABEL, Psk, Resumption, Secret
 from asa_emu.wire.dtls.suites import Choice, Suite, Variant, choose
 from asa_emu.wire.header_lines import encode_lines
 from asa_emu.wire.headers import (
-    MIN_IPV6_MTU,
     ConnectAnswer,
     ConnectRequest,
     DtlsAnswer,
     choose_encoding,
     mtu_for,
 )
+from asa_emu.wire.packet import MIN_IPV6_MTU
 
-EXPORTER_LABEL = b"EXPORTER-openconnect-psk"
 DTLS_ID_SIZE = 32  # bytes; openconnect takes nothing else as X-DTLS-Session-ID
 
 Exporter = Callable[[bytes, int], bytes]

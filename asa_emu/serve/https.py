@@ -56,7 +56,6 @@ Redirect: TypeAlias = Callable[[str], str | None]
 
 IDLE_LIMIT = 300.0  # seconds between two requests; a person types a password in between
 TUNNEL_PATHS = frozenset({"/CSCOSSLC/tunnel", "/CscoSslTunnel"})
-LEGACY_ACTION = "/+webvpn+/index.html"
 MAX_AHEAD = MAX_HEAD + MAX_BODY  # bytes that a client may send before it has the answer to what it asked
 _END = h11.EndOfMessage()
 _TOO_LONG = f"a body of at most {MAX_BODY} bytes is taken"

@@ -30,12 +30,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from asa_emu.cli.show_sessiondb import show_duration, show_time
+from asa_emu.cli.show_sessiondb import show_time
 from asa_emu.headend.login import LEGACY_ACTION, Answer, Ask, Granted, Login
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.hostscan import host_scan_routes
 from asa_emu.serve.images import Images
 from asa_emu.session.model import EndReason, Session, TunnelKind
+from asa_emu.syslog.render import show_duration
 from asa_emu.wire.auth_xml import parse_legacy_reply_untrusted
 from asa_emu.wire.errors import XmlError
 

@@ -238,7 +238,7 @@ class Renderer:
         if event.kind is TunnelKind.CLIENTLESS:
             kind = LAUNCHED_TYPE if event.is_anyconnect else PORTAL_TYPE
             yield 716002, {**who, "reason": _TERMINATED.get(event.reason, event.reason.value)}
-        end = {"type": kind, "duration": _duration(event.duration), "reason": event.reason.value}
+        end = {"type": kind, "duration": show_duration(event.duration), "reason": event.reason.value}
         yield 113019, {**who, **end, **event.totals._asdict()}
 
     # what the wire says
@@ -365,8 +365,8 @@ def _shown(peer: Peer) -> str:
     return f"{peer.ip}/{peer.port}"
 
 
-def _duration(seconds: float) -> str:
-    """Spell a duration as 113019 does: `0h:32m:16s`, and from a day on `1d 19h:41m:14s`."""
+def show_duration(seconds: float) -> str:
+    """A duration as messages and displays have it: `0h:32m:16s`, from a day on `1d 19h:41m:14s` (S17)."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

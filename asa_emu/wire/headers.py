@@ -8,6 +8,7 @@ from asa_emu.wire.connect_answer import ConnectAnswer, DtlsAnswer, parse_connect
 from asa_emu.wire.connect_request import ConnectRequest, parse_connect_request_untrusted
 from asa_emu.wire.frames import MAX_SENT_PAYLOAD
 from asa_emu.wire.header_lines import MIN_MTU, RawHeaders
+from asa_emu.wire.packet import MIN_IPV6_MTU
 
 __all__ = [
     "ConnectAnswer",
@@ -20,7 +21,6 @@ __all__ = [
     "parse_connect_request_untrusted",
 ]
 
-MIN_IPV6_MTU = 1280
 _UDP_HEADER = 8
 
 

@@ -23,6 +23,7 @@ UDP = 17
 ICMPV6 = 58
 
 MIN_IPV6_MTU = 1280
+"""What a link must carry for IPv6, in bytes (RFC 8200)."""
 _ICMP_ERROR_LIMIT = 576
 """Longest ICMP error in bytes (RFC 1812 section 4.3.2.3)."""
 

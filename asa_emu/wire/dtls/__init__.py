@@ -11,7 +11,7 @@ is not exported here.
 from asa_emu.wire.dtls.association import Association
 from asa_emu.wire.dtls.client import DtlsClient
 from asa_emu.wire.dtls.hello import ClientHelloPeek, CookieJar, peek_client_hello_untrusted
-from asa_emu.wire.dtls.keys import Psk, Resumption, Secret
+from asa_emu.wire.dtls.keys import EXPORTER_LABEL, Psk, Resumption, Secret
 from asa_emu.wire.dtls.server import DtlsServer
 from asa_emu.wire.dtls.suites import (
     DTLS12_HEADER,
@@ -38,6 +38,7 @@ __all__ = [
     "DTLS_1_2",
     "DTLS_HEADER",
     "DTLS_NAMES",
+    "EXPORTER_LABEL",
     "PSK_NEGOTIATE",
     "SUITES",
     "Association",

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from asa_emu.wire.dtls.suites import DTLS_1_2, Suite
 
+EXPORTER_LABEL = b"EXPORTER-openconnect-psk"
+"""What the TLS exporter is asked for, without a context, to give a PSK of 32 bytes."""
+
 VERIFY_DATA_LENGTH = 12
 
 
@@ -20,7 +23,7 @@ class Psk:
     """The secret of a PSK-NEGOTIATE association."""
 
     key: bytes = field(repr=False)
-    """What the tunnel's TLS exports under `EXPORTER-openconnect-psk`, 32 bytes."""
+    """What the tunnel's TLS exports under EXPORTER_LABEL, 32 bytes."""
     app_id: bytes
     """The bytes of X-DTLS-App-ID, at most 32, which the client puts into its hello; empty accepts any
     hello."""

@@ -11,11 +11,11 @@ from asa_emu.cli.show_sessiondb import (
     NONE_OF_TYPE,
     render_sessions,
     render_summary,
-    show_duration,
     show_time,
 )
 from asa_emu.config import Timezone
 from asa_emu.session import DownReason, EndReason
+from asa_emu.syslog.render import show_duration
 from tests.cli_lab import (
     AGENT,
     at,
