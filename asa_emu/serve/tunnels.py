@@ -42,6 +42,7 @@ PARTING_LIMIT = 2.0  # seconds of run time for the client's own DISCONNECT
 MAX_QUEUED = 256  # packets held back for a client that does not read; the oldest goes first
 DTLS_SILENCE = 2.0  # emulated seconds; data over TLS after so long a silence means that UDP is broken
 
+_KINDS = frozenset(PacketType)
 _DATA_KINDS = (PacketType.DATA, PacketType.COMPRESSED)
 _DPD_REQUEST = encode_frame(PacketType.DPD_REQUEST)
 _DPD_RESPONSE = encode_frame(PacketType.DPD_RESPONSE)
@@ -207,6 +208,9 @@ class CstpTunnel:
                 self.tunnel.last_use_at = now
             else:
                 self.tunnel.drops_rx += 1
+        elif kind not in _KINDS:
+            head = HEADER.pack(MAGIC, len(payload), kind, 0)
+            self.link.gateway.headend.emit(FrameRefused(**whose(self.link.session, now), head=head))
 
     def deliver(self, packet: Buffer) -> None:
         """Send one IP packet as one record, compressed when that was agreed and pays."""

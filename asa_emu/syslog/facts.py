@@ -151,7 +151,7 @@ class ClientMessage(SessionEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRefused(SessionEvent):
-    """What came over the SSL tunnel was no frame."""
+    """What came over the SSL tunnel was no frame, which costs the tunnel, or one of an unknown type."""
 
     head: bytes
     """The eight bytes that should have been its header."""

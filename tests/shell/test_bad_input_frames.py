@@ -12,6 +12,7 @@ import trio
 from asa_emu.app import Running
 from asa_emu.session.events import SessionEnded, TunnelDown
 from asa_emu.session.model import Tunnel
+from asa_emu.syslog.facts import FrameRefused
 from asa_emu.wire.frames import HEADER, MAGIC, PacketType, disconnect_payload, encode_frame
 from asa_emu.wire.packet import echo_request
 from tests.headend_lab import CONFIG, INSIDE, RawClient, client, headend, record_events, session_of, tunnel
@@ -64,9 +65,14 @@ async def test_a_bent_frame_is_a_silent_loss(watched: Running, head: bytes, behi
 @pytest.mark.parametrize("kind", [1, 2, 6, 10, 99, 255, PacketType.KEEPALIVE, PacketType.TERMINATE])
 @pytest.mark.parametrize("payload", [b"", b"x" * 100])
 async def test_a_type_that_asks_for_nothing_gets_nothing(watched: Running, kind: int, payload: bytes) -> None:
+    facts: list[object] = []
+    watched.gateway.headend.listeners.append(facts.append)
     async with tunnel(watched, "user001") as raw:
         await raw.send(kind, payload)
         await raw.ping()
+    refused = [HEADER.unpack(fact.head) for fact in facts if isinstance(fact, FrameRefused)]
+    told = [] if kind in frozenset(PacketType) else [(MAGIC, len(payload), kind, 0)]
+    assert refused == told
 
 
 async def test_compressed_data_without_agreement_is_ignored(watched: Running) -> None:
