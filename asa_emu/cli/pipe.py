@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from asa_emu.cli import unverified as u
-from asa_emu.cli.expression import BadExpression, Expression
+from asa_emu.config.expression import BadExpression, Expression
 from asa_emu.config.syntax import Fault
 
 Pipe = Callable[[str], str]

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from asa_emu.config.access_list import read_ace
+from asa_emu.config.expression import BadExpression, Expression
 from asa_emu.config.facts import (
     MASKED,
     Account,
@@ -125,12 +126,12 @@ def group_url(said: Said) -> bool:
 
 
 def client_image(said: Said) -> ClientImage:
-    """Return a client image; the expression has to be one that Python reads too."""
+    """Return a client image."""
     order = said.number("ORDER")
     regex = said.text("REGEX") if "REGEX" in said.bound else None
     try:
-        re.compile(regex or "")
-    except re.error as error:
+        Expression(regex or "")
+    except BadExpression as error:
         raise ValueError(f"bad regular expression {regex!r}: {error}") from None
     return ClientImage(said.text("FILE"), int(order or 0), regex)
 

@@ -7,10 +7,10 @@ nobody could tell whether they are newer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from asa_emu.config import ClientImage
+from asa_emu.config.expression import BadExpression, Expression
 from asa_emu.wire.client_package import ClientPackage
 
 CACHE = "/CACHE/stc"
@@ -28,11 +28,19 @@ def image_for(images: Sequence[ClientImage], user_agent: str) -> ClientImage | N
     agent = user_agent[:MAX_AGENT]
     versioned = [image for image in images if image.version is not None]
     for image in versioned:
-        if image.regex is not None and re.search(image.regex, agent):
+        # made anew each time: what an expression has cost counts for its whole life
+        if image.regex is not None and _chooses(image.regex, agent):
             return image
     lowered = agent.lower()
     wanted = next((name for _, name, words in _PLATFORMS if any(word in lowered for word in words)), "")
     return next((image for image in versioned if wanted and platform_of(image) == wanted), None)
+
+
+def _chooses(regex: str, agent: str) -> bool:
+    try:
+        return Expression(regex).found_in(agent)
+    except BadExpression:
+        return False
 
 
 def platform_of(image: ClientImage) -> str:

@@ -237,6 +237,13 @@ def test_a_client_gets_the_image_of_its_platform(agent: str, image: ClientImage 
     assert image_for((NAMELESS, WIN, MAC, LINUX, SPECIAL), agent) == image
 
 
+@pytest.mark.timeout(10)
+def test_no_user_agent_makes_an_images_expression_take_long() -> None:
+    bomb = ClientImage("disk0:/other-5.0.1.pkg", 9, "(a+)+$")
+    assert image_for((bomb,), "a" * 100) == bomb
+    assert image_for((bomb,), "a" * 100 + "!") is None
+
+
 def test_an_image_is_a_package_under_its_number() -> None:
     package = package_of(LINUX)
     assert package.path == "/CACHE/stc/7/binaries/anyconnect-linux64-4.10.07061-webdeploy-k9.pkg"

@@ -1,8 +1,9 @@
-"""The regular expressions that may follow a pipe, matched in time that grows with the text alone.
+"""An administrator's regular expressions, matched in time that grows with the text alone.
 
-Python's `re` backtracks: `include (a+)+$` over a long banner would hold the whole headend up for years. Here
-an expression becomes the set of its positions and, for each, of those that may come next, as bits of an
-integer; matching walks along with one such set, and each step that was taken once is looked up the next time.
+They follow a pipe and choose client images. Python's `re` backtracks: `include (a+)+$` over a long banner
+would hold the whole headend up for years. Here an expression becomes the set of its positions and, for each,
+of those that may come next, as bits of an integer; matching walks along with one such set, and each step that
+was taken once is looked up the next time.
 
 It knows what an ASA's expressions know, `. [] [^] ^ $ \\ () | ? * +` and counts such as `{3}`, `{3,}` and
 `{3,5}`, and `\\d \\s \\w \\t` beside them.

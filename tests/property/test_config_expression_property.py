@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asa_emu.cli.expression import BadExpression, Expression
+from asa_emu.config.expression import BadExpression, Expression
 
 ATOMS = st.sampled_from([*"ab.", "[ab]", "[^a]", r"\.", "[.-]"])
 FRAMES = st.sampled_from(["{}", "^{}", "{}$", "^{}$", "^b|{}", "{}|a$"])

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from asa_emu.cli.expression import MAX_COUNT, MAX_DEPTH, MAX_LENGTH, BadExpression, Expression
+from asa_emu.config.expression import MAX_COUNT, MAX_DEPTH, MAX_LENGTH, BadExpression, Expression
 from tests.cli_lab import Desk
 
 LINES = [
