@@ -83,9 +83,11 @@ def serve(
     keylog
         Append TLS and DTLS secrets to this file, for Wireshark.
     state
-        Directory of the certificate authority and the server's key.
+        Directory of the certificate authority (ca.pem) and the server's key, ~/.local/state/asa-emu unless
+        given.
     ready_file
-        Write addresses, API token and key pin to this file once connections are accepted, as JSON.
+        Write addresses, API token and key pin to this file once connections are accepted, as JSON; it goes
+        with the headend.
     seed
         Makes what is not secret repeatable, such as the first session index.
     """
@@ -264,18 +266,20 @@ def demo() -> int:
     return tell()
 
 
-@app.command
+# What ASA_EMU_MANAGE says to `serve` is where to listen; to the console it would be half of an answer.
+@app.command(config=())
 def console(
     *,
     command: Annotated[str | None, Parameter(name=("-c", "--command"))] = None,
-    ready_file: Path | None = None,
+    ready_file: Annotated[Path | None, Parameter(env_var="ASA_EMU_READY_FILE")] = None,
     manage: str | None = None,
     token: str | None = None,
-    state: Path | None = None,
+    state: Annotated[Path | None, Parameter(env_var="ASA_EMU_STATE")] = None,
 ) -> int:
     """Type commands to a running headend, as on an ASA's console; the newest one unless another is named.
 
-    Exit codes: 0, or 1 when the answer to -c is an ERROR, or 2 when there is no such headend.
+    A line that ends with ? is answered with help. Exit codes: 0, or 1 when the answer to -c is an ERROR, or 2
+    when there is no such headend.
 
     Parameters
     ----------
@@ -286,9 +290,10 @@ def console(
     manage
         Its management API, HOST:PORT; with --token.
     token
-        The management token.
+        The management token: manage_token of the ready file.
     state
-        The state directory that the newest running headend is looked for in.
+        The state directory that the newest running headend is looked for in, ~/.local/state/asa-emu unless
+        given.
     """
     from asa_emu.serve import attach
 
