@@ -49,7 +49,12 @@ from client_emu.story import Act, StoryError, parse_story, play
 
 MAX_LINE: Final = 64 * 1024  # bytes of the password file's first line, and of one order
 
-app = App(name="client-emu", help="A headless VPN client that behaves as AnyConnect does.", version_flags=[])
+app = App(
+    name="client-emu",
+    help="A headless VPN client that behaves as AnyConnect does. Without a command it takes vpncli's verbs "
+    "from the terminal, or from a pipe; there, `help` lists them.",
+    version_flags=[],
+)
 profiles = App(name="profile", help="AnyConnect profiles.")
 app.command(profiles)
 
@@ -191,14 +196,17 @@ def connect(
 ) -> int:
     """Log in, connect, and stay until the session ends or a signal comes.
 
+    Exit codes: 0 disconnected or detached, or the whole story as told; 1 failed or lost; 2 usage.
+
     Parameters
     ----------
     host
         The headend: https://HOST[:PORT][/GROUP-URL], or the name of a host in the profile.
     script
-        A story in TOML to play: timed acts and expectations. Its end is the end of the session.
+        A story in TOML to play (docs/usage.md): timed acts and expectations. Its end ends the session.
     json
-        Print one JSON event per line, and take orders as JSON lines on stdin.
+        Print one JSON event per line, and take orders on stdin, one a line: {"do": "disconnect"}, or detach,
+        reconnect, suspend, resume, unplug, plug.
     """
     options = flags.options(host, flags.read_profile())
     story = parse_story(_read_text(script)) if script is not None else ()
@@ -279,7 +287,8 @@ def launch(
     file
         What "Start AnyConnect" in the portal has saved.
     json
-        Print one JSON event per line, and take orders as JSON lines on stdin.
+        Print one JSON event per line, and take orders on stdin, one a line: {"do": "disconnect"}, or detach,
+        reconnect, suspend, resume, unplug, plug.
     """
     try:
         with file.open("rb") as stream:
