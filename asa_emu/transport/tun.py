@@ -38,6 +38,7 @@ _DRAIN = 64
 """Packets taken out in one turn, so that others on the loop get theirs."""
 _LEAST_IPV6_MTU = 1280
 _RTN_UNICAST = 1
+_IFA_F_NODAD = 2
 
 
 class TunError(Exception):
@@ -153,7 +154,9 @@ class Tun:
                     self._enable_ipv6()
                 length = address.network.prefixlen
                 with _naming(f"{self.name}: address {address}"):
-                    netlink.addr("replace", index=index, address=str(address.ip), prefixlen=length)
+                    # nobody else is on this link; without the flag an IPv6 address is not usable at once
+                    flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+                    netlink.addr("replace", index=index, address=str(address.ip), prefixlen=length, **flags)
             for network in settings.routes:
                 for part in _halves(network):
                     self._add_route(netlink, part, index)

@@ -99,6 +99,7 @@ def where() -> Iterator[Namespace]:
 def test_tun_carries_pings_of_both_families(where: Namespace) -> None:
     with _device(where, routes=("10.0.0.0/8", "fd00::/16")) as said:
         assert said == "ready vpn0"
+        assert " nodad " in where.run("ip", "-6", "addr", "show", "dev", "vpn0", "scope", "global")
         where.ping("10.1.2.3")
         where.ping("10.1.2.3", size=3000)
         where.ping("fd00::1")
