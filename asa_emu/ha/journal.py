@@ -70,13 +70,13 @@ class Journal:
         self, db: SessionDb, key: bytes, clock: Callable[[], float], on_work: Callable[[], None]
     ) -> None:
         """`clock` is for lags alone; `on_work` is called when there is something to take again."""
-        self.number = 0
-        """Of the newest entry."""
+        self.written = 0
+        """The number of the newest entry that is safe."""
         self._db = db
         self._key = key
         self._clock = clock
         self._on_work = on_work
-        self._fence = 0
+        self._fence = self._number = 0
         self._dirty: dict[int, float] = {}
         self._settings: str | None = None
         self._census_due = False
@@ -91,7 +91,7 @@ class Journal:
     def begin(self, fence: int) -> None:
         """This unit is active: entries have numbers from 1 under this fencing number."""
         self.stop()
-        self._fence, self.number = fence, 0
+        self._fence, self._number, self.written = fence, 0, 0
         self.resync()
 
     def resync(self) -> None:
@@ -204,17 +204,17 @@ class Journal:
         if self._census_due and not self._dirty:
             self._census_due = False
             changes.append(Census(tuple(sorted(self._sent))))
-        self.number += 1
+        self._number += 1
         entry = encode_entry(
             self._key,
             changes,
             fence=self._fence,
-            number=self.number,
+            number=self._number,
             sent=sent,
             next_index=self._db.next_index,
         )
         self._flying = set(taken)
-        self.in_flight = Batch(self.number, tuple(changes), entry, callbacks, since)
+        self.in_flight = Batch(self._number, tuple(changes), entry, callbacks, since)
         return self.in_flight
 
     def acknowledge(self, batch: Batch) -> None:
@@ -222,6 +222,7 @@ class Journal:
         if batch is not self.in_flight:
             return
         self.in_flight = None
+        self.written = batch.number
         self._flying.clear()
         for callback in batch.callbacks:
             callback(True)

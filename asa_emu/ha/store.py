@@ -59,7 +59,11 @@ class RawTold:
     """The answer: the lease that stands now, the highest fencing number, and the mate's last words."""
 
     lease: bytes | None
+    left: float
+    """Seconds of its life."""
     fence: int
+    granted: bool
+    """It was given, not renewed: if it was ours before, the store has forgotten it, and perhaps more."""
     hello: bytes | None
     age: float
     """Seconds since the mate said so."""
@@ -123,7 +127,8 @@ class Signer:
         """The answer, and the mate's words; what is not signed by this pair is as if it were not there."""
         lease = self._believe(raw.lease, Lease)
         self._void = raw.lease if lease is None or lease.free else None
-        return Told(lease, raw.fence), self._believe(raw.hello, Hello)
+        void = raw.lease is not None and lease is None
+        return Told(lease, raw.fence, raw.left, void), self._believe(raw.hello, Hello)
 
     def _believe(self, record: bytes | None, kind: type[BodyT]) -> BodyT | None:
         try:
@@ -157,20 +162,29 @@ class Shelf:
     def poll(self, ask: RawAsk, now: float) -> RawTold:
         """Renew the lease or give it, and hear how both units are."""
         self._hellos[ask.unit] = (ask.hello, now)
-        lease = self.holder(now)
+        lease, granted = self.holder(now), False
         seasoned = now - self._born >= self._hold
         if lease is not None and lease == ask.mine:
             self._expires_at = now + self._hold
         elif lease is None or lease == ask.void:
             if ask.mine is not None and self._fence <= ask.mine_fence and (ask.valid or seasoned):
-                self._grant(ask.mine, ask.mine_fence, now)
+                granted = self._grant(ask.mine, ask.mine_fence, now)
             elif ask.wanted is not None and self._fence < ask.wanted_fence and seasoned:
-                self._grant(ask.wanted, ask.wanted_fence, now)
+                granted = self._grant(ask.wanted, ask.wanted_fence, now)
         hello, said_at = self._hellos.get(ask.mate, (None, now))
-        return RawTold(self.holder(now), self._fence, hello, now - said_at, b"%d" % id(self))
+        return RawTold(
+            lease=self.holder(now),
+            left=max(0.0, self._expires_at - now),
+            fence=self._fence,
+            granted=granted,
+            hello=hello,
+            age=now - said_at,
+            run=b"%d" % id(self),
+        )
 
-    def _grant(self, lease: bytes, fence: int, now: float) -> None:
+    def _grant(self, lease: bytes, fence: int, now: float) -> bool:
         self._lease, self._fence, self._expires_at = lease, fence, now + self._hold
+        return True
 
     def release(self, mine: bytes, free: bytes, now: float) -> None:
         """Put a lease that says it is free in the place of ours."""

@@ -21,7 +21,8 @@ Between two polls the active unit acts on what it knows: until `valid_until` nob
 That is one hold time from the sending of a poll that was answered, and as well from an attempt that found
 nobody listening at the store's address: it is down for everybody, and for one hold time after its start it
 gives the lease to nobody but whoever had it. A store that is silent may only be out of our reach; then the
-unit stops acting when its lease is over.
+unit stops acting when its lease is over. The other unit remembers how long the lease was good for, and waits
+for that even if somebody wipes it from the store.
 """
 
 from __future__ import annotations
@@ -118,6 +119,10 @@ class Told:
     """Whose the lease is now; None when nobody has it."""
     fence: int
     """The highest fencing number so far."""
+    left: float = 0.0
+    """Seconds until the lease ends unless it is renewed."""
+    void: bool = False
+    """Something stands in the lease's place that is none."""
 
 
 Link = Literal["up", "down", "silent"]
@@ -143,6 +148,7 @@ class Unit:
         """Of the last change of role, in an ASA's words."""
         self._floor = 0
         self._asked = Ask(None, False, None)
+        self._theirs_until = -math.inf
         self._next_poll = now
         # the primary goes first when both start at once
         self._patient_until = now + (0.0 if name == "primary" else hold)
@@ -176,7 +182,9 @@ class Unit:
         self._next_poll = now + self.poll
         if self.state is State.FAILED and now >= self._patient_until:
             self.signal(Signal.RECOVERED)
-        waits = self.state in (State.NEGOTIATION, State.SYNC, State.READY) and now >= self._patient_until
+        waits = self.state in (State.NEGOTIATION, State.SYNC, State.READY) and now >= max(
+            self._patient_until, self._theirs_until
+        )
         wanted = Lease(self.name, self.instance, max(self._floor, self.fence) + 1) if waits else None
         self._asked = Ask(self.lease if self.has_role else None, self.may_act(now), wanted)
         return self._asked
@@ -191,7 +199,9 @@ class Unit:
         self._floor = max(self._floor, told.fence, 0 if lease is None else lease.fence)
         if lease is None or lease.free:
             if lease is not None:
-                self._why_free = lease.reason
+                self._why_free, self._theirs_until = lease.reason, -math.inf
+            elif told.void and self._theirs_until == -math.inf:
+                self._theirs_until = now + self.hold  # for it may have taken the place of a lease that holds
             if now >= self._patient_until:
                 self._next_poll = min(self._next_poll, now + self.poll / 10)
             # somebody was active since, and is no more: what we know may be out of date
@@ -199,7 +209,7 @@ class Unit:
             return self.signal(Signal.THEIRS) if deposed else None
         if lease.instance != self.instance:
             self.heir = True
-            self._why_free = ""
+            self._why_free, self._theirs_until = "", now + told.left
             if self.has_role:
                 self.reason = "Other unit is Active"
             step = self.signal(Signal.THEIRS)

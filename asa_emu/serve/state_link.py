@@ -25,7 +25,7 @@ from asa_emu.config.failover import Failover
 from asa_emu.ha.journal import Batch, Follower, Journal, OutOfSync
 from asa_emu.ha.records import Hello, Lease, encode
 from asa_emu.ha.status import Interval, Status
-from asa_emu.ha.store import Signer, puts_of
+from asa_emu.ha.store import RawTold, Signer, puts_of
 from asa_emu.ha.unit import Link, Signal, State, Step, Unit
 from asa_emu.serve.gate import Gate
 from asa_emu.serve.gateway import Gateway
@@ -89,7 +89,7 @@ class StateLink:
         self._scope = trio.CancelScope()
         self._idle = trio.Event()
         self._idle.set()
-        self._nursery: trio.Nursery
+        self.nursery: trio.Nursery
         self._position: bytes | None = None
         self._run: bytes | None = None
         self._cut = self._resigning = False
@@ -114,9 +114,9 @@ class StateLink:
     async def run(self) -> None:
         """Poll, write and follow until cancelled. Raises `CannotServe` when it could not even start."""
         self._notice(105002)
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._poll)
-            self._nursery.start_soon(self._write)
+        async with trio.open_nursery() as self.nursery:
+            self.nursery.start_soon(self._poll)
+            self.nursery.start_soon(self._write)
 
     # polls
 
@@ -146,13 +146,13 @@ class StateLink:
             told, mate = self._signer.read_untrusted(raw)
             self._hear_mate(mate if raw.age < unit.hold else None, raw.age)
             step = unit.answered(told, sent_at, self._store.clock())
-            self._store_answers(raw.run)
+            self._store_answers(raw)
         await self._do(step)
         self._settle()
         self._mind_gate()
         self._tell_changes()
         if self._mate is not None and self._mate.wants_role and unit.state is State.ACTIVE:
-            self._nursery.start_soon(self.resign, "Other unit wants me Standby")
+            self.nursery.start_soon(self.resign, "Other unit wants me Standby")
 
     def _hello(self) -> Hello:
         unit, gateway = self.unit, self._gateway
@@ -163,7 +163,7 @@ class StateLink:
             now=gateway.now(),
             rate=gateway.timeline.rate,
             fence=unit.fence if serves else self.follower.fence,
-            number=self.journal.number if serves else self.follower.number,
+            number=self.journal.written if serves else self.follower.number,
             active_for=self._active_until_now(),
             wants_role=self._store.clock() < self._wants_role_until and not serves,
         )
@@ -185,30 +185,32 @@ class StateLink:
         quiet = before is not None and (before.fence, before.number) == said
         if quiet and self.unit.state is State.READY and said > (self.follower.fence, self.follower.number):
             log.warning("failover.entries_missing", mate=said)
-            self._begin(self._follow)
+            self._begin(self._follow_anew)
 
-    def _store_answers(self, run: bytes) -> None:
+    def _store_answers(self, told: RawTold) -> None:
         """Whatever was written to a former run of the store may be lost: write it again, or read it again."""
-        other = self._run is not None and run != self._run
-        if (other or self._cut) and self.unit.state is State.ACTIVE:
+        other = self._run is not None and told.run != self._run
+        if (other or self._cut or told.granted) and self.unit.state is State.ACTIVE:
             self.journal.resync()
             self._settled = -1
         elif other and self.unit.state is State.READY:
-            self._begin(self._follow)
-        self._run, self._cut = run, False
+            self._begin(self._follow_anew)
+        self._run, self._cut = told.run, False
 
     def _out_of_touch(self) -> None:
         """Nobody listens at the store's address: whoever waits for it has waited long enough."""
         if not self._cut:
             self._cut = True
-            if self.unit.state is State.ACTIVE:
-                for number, address in self._addresses:
-                    if number == 737029:
-                        self._notice(737028, address=address)
-                self._not_sent += len(self._addresses)
-            self._addresses.clear()
+            self._give_addresses_up()
             self.journal.abandon()
             self._poll_now()
+
+    def _give_addresses_up(self) -> None:
+        for number, address in self._addresses:
+            if number == 737029:
+                self._notice(737028, address=address)
+                self._not_sent += 1
+        self._addresses.clear()
 
     def _poll_now(self) -> None:
         self.unit.poll_now(self._store.clock())
@@ -216,7 +218,7 @@ class StateLink:
 
     async def _do(self, step: Step | None) -> None:
         if step is Step.FOLLOW:
-            self._begin(self._follow)
+            self._begin(self._follow_anew)
         elif step is Step.TAKE_OVER:
             self._begin(self._take_over)
         elif step is Step.STAND_BY:
@@ -227,7 +229,7 @@ class StateLink:
         self._scope.cancel()
         before, self._idle, scope = self._idle, trio.Event(), trio.CancelScope()
         self._scope = scope
-        self._nursery.start_soon(self._one_work, work, before, self._idle, scope)
+        self.nursery.start_soon(self._one_work, work, before, self._idle, scope)
 
     async def _one_work(
         self,
@@ -306,7 +308,7 @@ class StateLink:
             except (StoreDown, StoreSilent):
                 pass  # it runs out by itself
         if unit.state is State.SYNC:
-            self._begin(self._follow)
+            self._begin(self._follow_anew)
         self._tell_changes()
 
     async def resign(self, reason: str) -> bool:
@@ -336,7 +338,7 @@ class StateLink:
             self._wants_role_until = self._store.clock() + self.unit.hold
             self._poll_now()
         elif not active:
-            self._nursery.start_soon(self.resign, "Set by the config command")
+            self.nursery.start_soon(self.resign, "Set by the config command")
 
     def _mind_gate(self) -> None:
         """The gate is open while this unit serves and is certain of its role; note from when to when."""
@@ -365,7 +367,7 @@ class StateLink:
             except (StoreDown, StoreSilent):
                 pass  # the unit has it, too
 
-        self._nursery.start_soon(note)
+        self.nursery.start_soon(note)
 
     def _settle(self) -> None:
         """Write the configuration when it is not the one that was written last."""
@@ -383,6 +385,8 @@ class StateLink:
         if self.unit.state is State.ACTIVE and isinstance(event, AddressAssigned | AddressReleased):
             number = 737029 if isinstance(event, AddressAssigned) else 737031
             self._addresses += [(number, address) for address in event.addresses.held]
+            if self._cut:
+                self._give_addresses_up()
 
     async def _write(self) -> None:
         while True:
@@ -425,21 +429,27 @@ class StateLink:
     # entries in
 
     async def _follow(self) -> None:
+        """Have what the active unit has. While the store does not answer, what was read stays."""
+        unit = self.unit
         while True:
             try:
-                await self._load()
-                self.unit.signal(Signal.SYNCED)
-                self._poll_now()
-                self.ready.set()
-                while True:
-                    await self._read(self.unit.poll)
+                if self._position is None:
+                    await self._load()
+                    if unit.state is State.SYNC:
+                        unit.signal(Signal.SYNCED)
+                        self._poll_now()
+                    self.ready.set()
+                await self._read(unit.poll)
             except OutOfSync as error:
                 log.warning("failover.out_of_sync", reason=str(error))
+                self._position = None
+                unit.signal(Signal.OUT_OF_SYNC)
             except (StoreDown, StoreSilent):
-                pass  # the polls tell
-            self._position = None
-            self.unit.signal(Signal.OUT_OF_SYNC)
-            await trio.sleep(self.unit.poll)
+                await trio.sleep(unit.poll)
+
+    async def _follow_anew(self) -> None:
+        self._position = None
+        await self._follow()
 
     async def _load(self) -> None:
         self._notice(709005)

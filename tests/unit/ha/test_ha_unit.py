@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from asa_emu.ha.records import Hello, Lease, derive_key, encode
-from asa_emu.ha.store import RawTold, Shelf, Signer
+from asa_emu.ha.store import Shelf, Signer
 from asa_emu.ha.unit import RECOVERY, TABLE, Signal, State, Step, Unit
 
 KEY = derive_key("lab", "")
@@ -266,11 +266,8 @@ def test_a_unit_started_anew_follows_its_own_former_lease() -> None:
 
 def test_a_unit_that_cannot_serve_lets_the_other_do_it() -> None:
     rack, primary, secondary = pair()
-    lease = secondary.ask(rack.now).wanted
     rack.do(primary, primary.resign("test", rack.now))
-    assert lease is not None
-    told, _ = rack.signers[secondary].read_untrusted(RawTold(encode(KEY, lease), lease.fence, None, 0.0, b""))
-    assert secondary.answered(told, rack.now, rack.now) is Step.TAKE_OVER
+    secondary.signal(Signal.OURS)
     assert secondary.could_not_serve(rack.now) is Step.STAND_BY
     assert at(secondary) is State.FAILED
     rack.run(HOLD + 2)
@@ -308,3 +305,26 @@ def test_a_lease_that_could_not_be_released_is_not_taken_up_again() -> None:
     rack.run(5 * POLL)
     assert at(primary) is State.READY
     assert ("primary", Step.TAKE_OVER) not in rack.steps[2:]
+
+
+@pytest.mark.parametrize("garbage", [None, b"nonsense"])
+def test_a_lease_that_somebody_wipes_from_the_store_still_holds(garbage: bytes | None) -> None:
+    rack, primary, secondary = pair()
+    rack.frozen.add(primary)  # busy with something else, for less than its lease is good for
+    rack.shelf._lease, rack.shelf._fence = garbage, 0
+    rack.run(HOLD - 2)
+    assert at(secondary) is State.READY
+    rack.frozen.clear()
+    rack.run(3 * HOLD)
+    assert primary.may_act(rack.now)
+    assert at(secondary) is State.READY
+
+
+def test_garbage_in_the_place_of_a_lease_is_waited_for_by_a_newcomer() -> None:
+    rack = Rack()
+    rack.shelf._lease, rack.shelf._expires_at = b"nonsense", 1e9
+    primary = rack.start("primary")
+    rack.run(HOLD - 1)
+    assert at(primary) is State.NEGOTIATION
+    rack.run(3)
+    assert at(primary) is State.ACTIVE
