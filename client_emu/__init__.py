@@ -9,8 +9,9 @@ It stands on `asa_emu.wire` and `asa_emu.transport` and knows nothing else of th
 the command line.
 """
 
-from client_emu.adapter import AdapterSettings, PingResult, UserAdapter
-from client_emu.client import Client, ConnectFailed
+from client_emu.adapter import PingResult, UserAdapter
+from client_emu.client import Client
+from client_emu.connection import ConnectFailed
 from client_emu.events import (
     AdapterChanged,
     Connected,
@@ -25,6 +26,7 @@ from client_emu.events import (
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.lifecycle import Phase
 from client_emu.options import ClientOptions
+from client_emu.terms import AdapterSettings
 
 __all__ = [
     "AdapterChanged",

@@ -32,30 +32,14 @@ from asa_emu.wire.segments import (
     parse_tcp_untrusted,
     parse_udp_untrusted,
 )
+from client_emu.terms import AdapterSettings, Address
 
 PING_SIZE: Final = 56  # bytes of payload, as everybody's ping
 PING_INTERVAL_SECONDS: Final = 0.1
 TCP_RETRY_SECONDS: Final = 1.0  # RFC 6298 section 2.1
 FIRST_PROBE_PORT: Final = 49152  # RFC 6335: the ports for private use
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Answer = UdpDatagram | TcpSegment
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterSettings:
-    """What the headend grants the adapter; `mtu` in bytes. Excluded networks stay outside the tunnel."""
-
-    ip4: ipaddress.IPv4Interface | None
-    ip6: ipaddress.IPv6Interface | None
-    mtu: int
-    routes: tuple[Network, ...]
-    excluded: tuple[Network, ...] = ()
-    dns: tuple[Address, ...] = ()
-    domain: str = ""
-    headend: Address | None = None
-    """The headend's own address, which must stay outside the tunnel."""
 
 
 class AdapterFailed(Exception):

@@ -22,7 +22,8 @@ import trio
 from cyclopts import App, CycloptsError, Parameter
 
 from asa_emu.wire.compression import SUPPORTED, is_installed
-from client_emu.client import Client, ConnectFailed
+from client_emu.client import Client
+from client_emu.connection import ConnectFailed
 from client_emu.console import Console, asker
 from client_emu.dial import Asker
 from client_emu.events import AdapterChanged, Connected, Dtls, Error, Event, Failed, as_json

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 import trio
 
-from client_emu.client import Client, ConnectFailed
+from client_emu.client import Client
+from client_emu.connection import ConnectFailed
 from client_emu.dial import Asker
 from client_emu.journal import Message
 from client_emu.lifecycle import Phase

@@ -4,8 +4,7 @@ A `Dialer` turns options into an open tunnel. `reach` asks a server for its firs
 of the establishing phase (S81); `log_in` goes on with the conversation; `open_tunnel` sends CONNECT with the
 token, on the connection that the login left open when it still stands. A name is resolved once for each
 server that is reached and each one that it redirects to; later connections go to the address that answered
-(S139). h11 frames every HTTP byte; heads and bodies are bounded, and each step has a limit in run time that
-trickling does not extend.
+(S139).
 """
 
 from __future__ import annotations
@@ -16,34 +15,29 @@ import ipaddress
 import math
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import h11
 import trio
 from OpenSSL import SSL
 
 from asa_emu.transport.contexts import client_context
-from asa_emu.transport.openssl import TlsBroken
 from asa_emu.transport.stream import TlsStream
-from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
+from asa_emu.wire.compression import STATELESS
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
+from client_emu.exchange import DialFailed, Exchange, Line, Silent, limited
 from client_emu.gateway import Gateway
-from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response, Step
-from client_emu.network import Interface, Network, NetworkDown
+from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response, Step, shown
+from client_emu.network import Interface, Network
 from client_emu.options import MAX_MTU, ClientOptions
-from client_emu.trust import ServerNotTrusted, check_server
+from client_emu.terms import Terms, terms_of
+from client_emu.trust import check_server
 
-CONNECT_PATH: Final = "/CSCOSSLC/tunnel"
-MAX_HEAD: Final = 64 * 1024  # bytes of status line and headers; 65,535 is openconnect's limit for one line
-MAX_INFORMATIONAL: Final = 8  # 1xx answers before the real one
 PACKET_SECONDS: Final = 30.0  # DPD of the establishing phase, S36's default; the user's --dpd overrides it
 RECONNECT_SECONDS: Final = 10.0  # one attempt to resume; three of them leave an interface within 30 s
-# the dialect 0x0100 is for those who ask for it
-DEFAULT_DTLS_CIPHERS: Final = tuple(n for n in DTLS_NAMES if n.startswith(("PSK-", "OC-")))
 DTLS_WORST_OVERHEAD: Final = 82 + 8  # record and UDP; what openconnect subtracts for X-CSTP-MTU
 
 Asker = Callable[[Ask], Awaitable[str | None]]
@@ -56,14 +50,6 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 
-class DialFailed(Exception):
-    """The headend could not be reached, or did not answer as one; trying again may help."""
-
-
-class Silent(DialFailed):
-    """Nothing came back in time."""
-
-
 class LoginFailed(Exception):
     """The headend refused the login."""
 
@@ -72,17 +58,14 @@ class TokenRefused(Exception):
     """The headend does not know this session, or says in words why it has no tunnel for it (S50)."""
 
 
-@dataclass(slots=True)
-class OpenTunnel:
-    """What CONNECT gave: the stream, what was granted, what was asked, and the first bytes of the tunnel."""
+@dataclass(frozen=True, slots=True)
+class OpenTunnel(Line):
+    """What CONNECT gave: the connection, what was granted, and the first bytes of the tunnel."""
 
-    stream: TlsStream
-    interface: Interface
     answer: ConnectAnswer
-    ip4: ipaddress.IPv4Interface | None
-    ip6: ipaddress.IPv6Interface | None
+    terms: Terms
     master_secret: bytes = field(repr=False)
-    first_bytes: bytes = field(default=b"", repr=False)
+    first_bytes: bytes = field(repr=False)
 
 
 class Dialer:
@@ -98,7 +81,7 @@ class Dialer:
         """The headend after all redirects."""
         self._addresses: list[str] = []
         self._answering: str | None = None
-        self._connection: _Connection | None = None
+        self._connection: Exchange | None = None
         self._login = Login(options, options.gateway)
         self._step: Step | None = None
         self.banner = ""
@@ -150,7 +133,7 @@ class Dialer:
         """
         self._limit(self._packet_seconds if previous is None else RECONNECT_SECONDS)
         try:
-            if self._connection is not None and self._network.carries(self._connection.interface):
+            if self._connection is not None and self._network.carries(self._connection.line.interface):
                 with contextlib.suppress(DialFailed):
                     return await self._connect(self._connection, token, previous)
             opened = await self._connect(await self._open(self.gateway), token, previous)
@@ -179,7 +162,7 @@ class Dialer:
     async def aclose(self) -> None:
         """Close the connection that no tunnel took over."""
         if self._connection is not None:
-            await self._connection.stream.aclose()
+            await self._connection.line.stream.aclose()
             self._connection = None
 
     def _limit(self, seconds: float) -> None:
@@ -194,37 +177,37 @@ class Dialer:
         if request.fresh or request.gateway.authority != self.gateway.authority:
             await self.aclose()
         self._go_to(request.gateway)
-        reused = self._connection is not None
+        kept = self._connection
         try:
             return await self._request(request)
-        except DialFailed:
+        except DialFailed as error:
             await self.aclose()
-            if not reused:
+            if kept is None or kept.answered or isinstance(error, Silent):
                 raise
             # a headend may close a kept connection at any time; the request was not answered
             return await self._request(request)
 
     async def _request(self, request: Request) -> Response:
-        connection = self._connection or await self._open(request.gateway)
-        self._connection = connection
-        async with _limited("waiting for the headend's answer", self._deadline):
-            response, reusable = await connection.exchange(request)
+        connection = self._connection = self._connection or await self._open(request.gateway)
+        async with limited("waiting for the headend's answer", self._deadline):
+            response, reusable = await connection.request(request)
         if not reusable:
             await self.aclose()
         return response
 
-    async def _open(self, gateway: Gateway) -> _Connection:
-        async with _limited("connecting", self._deadline):
+    async def _open(self, gateway: Gateway) -> Exchange:
+        async with limited("connecting", self._deadline):
             interface = self._network.choose()
             await self._network.carrier(interface)
             stream = await self._open_stream(gateway, interface)
-        try:
-            check_server(stream.engine, gateway.host, self._options.pin)
-        except ServerNotTrusted:
-            await stream.aclose()
-            raise
-        self._answering = stream.socket.getpeername()[0]
-        return _Connection(stream, interface)
+            try:
+                check_server(stream.engine, gateway.host, self._options.pin)
+                peer = stream.socket.getpeername()
+            except BaseException:
+                await stream.aclose()
+                raise
+        self._answering = peer[0]
+        return Exchange(Line(stream, interface, peer))
 
     async def _open_stream(self, gateway: Gateway, interface: Interface) -> TlsStream:
         candidates = [self._answering] if self._answering else await self._candidates(gateway, interface)
@@ -264,130 +247,57 @@ class Dialer:
             raise DialFailed(f"{gateway.host} has no address that this client may use")
         return usable
 
-    async def _connect(
-        self, connection: _Connection, token: str, previous: ConnectAnswer | None
-    ) -> OpenTunnel:
-        self._connection = None
+    async def _connect(self, connection: Exchange, token: str, previous: ConnectAnswer | None) -> OpenTunnel:
+        self._connection, line = None, connection.line
         try:
-            request = self._connect_request(connection, token, previous)
-            async with _limited("waiting for the answer to CONNECT", self._deadline):
-                headers, first_bytes = await connection.connect(request)
+            request = self._connect_request(line, token, previous)
+            async with limited("waiting for the answer to CONNECT", self._deadline):
+                response, headers, first_bytes = await connection.connect(request)
+            if response.status != 200:
+                raise _refusal(response)
             answer = parse_connect_answer_untrusted(headers)
             _check_encodings(request, answer)
-            ip4, ip6 = _addresses(answer)
+            secret = request.master_secret or b""
+            return OpenTunnel(
+                line.stream, line.interface, line.peer, answer, terms_of(answer), secret, first_bytes
+            )
         except BaseException:
-            await connection.stream.aclose()
+            await line.stream.aclose()
             raise
-        secret = request.master_secret or b""
-        return OpenTunnel(connection.stream, connection.interface, answer, ip4, ip6, secret, first_bytes)
 
-    def _connect_request(
-        self, connection: _Connection, token: str, previous: ConnectAnswer | None
-    ) -> ConnectRequest:
-        options, sock = self._options, connection.stream.socket
-        base_mtu = _path_mtu(sock, connection.interface.mtu)
+    def _connect_request(self, line: Line, token: str, previous: ConnectAnswer | None) -> ConnectRequest:
+        options, sock = self._options, line.stream.socket
+        base_mtu = _path_mtu(sock, line.interface.mtu)
         header = 40 if sock.family == socket.AF_INET6 else 20
-        dtls = options.dtls
-        return ConnectRequest(
+        request = ConnectRequest(
             token=token,
             host=self.gateway.authority,
             user_agent=options.user_agent,
             hostname=options.hostname,
             accept_encoding=options.compression,
-            dtls_accept_encoding=tuple(name for name in options.compression if name != "deflate")
-            if dtls
-            else (),
             base_mtu=base_mtu,
             mtu=min(options.mtu or base_mtu - DTLS_WORST_OVERHEAD - header, MAX_MTU),
             address_types=("IPv6", "IPv4") if options.ipv6 else ("IPv4",),
             full_ipv6=options.ipv6,
             previous_ip4=previous.ip4 if previous is not None else None,
-            master_secret=secrets.token_bytes(48) if dtls else None,
-            dtls_ciphers=_offered(options.dtls_ciphers, DEFAULT_DTLS_CIPHERS) if dtls else (),
-            dtls12_ciphers=_offered(options.dtls12_ciphers, DTLS12_NAMES) if dtls else (),
+        )
+        if not options.dtls:
+            return request
+        return replace(
+            request,
+            dtls_accept_encoding=tuple(name for name in options.compression if name in STATELESS),
+            master_secret=secrets.token_bytes(48),
+            dtls_ciphers=options.dtls_ciphers,
+            dtls12_ciphers=options.dtls12_ciphers,
         )
 
 
-class _Connection:
-    """HTTP/1.1 over one TLS connection, until CONNECT ends HTTP on it."""
-
-    def __init__(self, stream: TlsStream, interface: Interface) -> None:
-        self.stream = stream
-        self.interface = interface
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-
-    async def exchange(self, request: Request) -> tuple[Response, bool]:
-        """One request and its answer, and whether another may follow on this connection."""
-        head = h11.Request(method=request.method, target=request.path, headers=list(request.headers))
-        await self._send(head, h11.Data(data=request.body), h11.EndOfMessage())
-        answer = await self._head()
-        body = bytearray()
-        # the body of an error is of no use, and some headends neither give its length nor close
-        while answer.status_code == 200:
-            event = await self._next()
-            if isinstance(event, h11.EndOfMessage):
-                break
-            if isinstance(event, h11.Data):
-                body += event.data
-            if len(body) > request.max_body:
-                raise DialFailed("the headend's answer is too long")
-        reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if reusable:
-            self._http.start_next_cycle()
-        return _response(answer, bytes(body)), reusable
-
-    async def connect(self, request: ConnectRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """CONNECT; the headers of the answer as they came and what followed them."""
-        head = h11.Request(method="CONNECT", target=CONNECT_PATH, headers=request.render())
-        await self._send(head, h11.EndOfMessage())
-        answer = await self._head()
-        response = _response(answer, b"")
-        if answer.status_code == 200:
-            return list(answer.headers.raw_items()), self._http.trailing_data[0]
-        why = response.header("x-reason") or response.reason
-        if response.header("x-reason") or answer.status_code in (401, 403):
-            raise TokenRefused(f"the headend refused the session: {_printable(why) or answer.status_code}")
-        raise DialFailed(f"the headend answered CONNECT with {answer.status_code} {_printable(why)}".rstrip())
-
-    async def _send(self, *events: h11.Event) -> None:
-        data = b"".join(self._http.send(event) or b"" for event in events)
-        for start in range(0, len(data), 16384):
-            await self.stream.send_all(data[start : start + 16384])
-
-    async def _head(self) -> h11.Response:
-        for _ in range(MAX_INFORMATIONAL):
-            event = await self._next()
-            if isinstance(event, h11.Response):
-                return event
-            if isinstance(event, h11.ConnectionClosed):
-                break
-        raise DialFailed("the headend closed the connection without an answer")
-
-    async def _next(self) -> h11.Event:
-        while True:
-            event = self._http.next_event()
-            if isinstance(event, h11.Event):
-                return event
-            if event is h11.PAUSED:
-                raise DialFailed("the headend answered twice")
-            self._http.receive_data(await self.stream.receive_some())
-
-
-@contextlib.asynccontextmanager
-async def _limited(doing: str, deadline: float) -> AsyncIterator[None]:
-    """Every foreign error becomes DialFailed; taking until the deadline, in run time, Silent."""
-    seconds = deadline - trio.current_time()
-    try:
-        with trio.fail_at(deadline):
-            yield
-    except trio.TooSlowError:
-        raise Silent(f"{doing} took more than {max(seconds, 0):.3g} s") from None
-    except NetworkDown as error:
-        raise DialFailed(str(error)) from None
-    except h11.RemoteProtocolError as error:
-        raise DialFailed(f"the headend does not speak HTTP: {_printable(str(error))}") from error
-    except (OSError, UnicodeError, TlsBroken) as error:
-        raise DialFailed(f"{doing}: {_printable(str(error))}") from error
+def _refusal(response: Response) -> Exception:
+    said = response.header("x-reason")
+    why = shown(said or response.reason)
+    if said or response.status in (401, 403):
+        return TokenRefused(f"the headend refused the session: {why or response.status}")
+    return DialFailed(f"the headend answered CONNECT with {response.status} {why}".rstrip())
 
 
 def _context(options: ClientOptions) -> SSL.Context:
@@ -407,10 +317,6 @@ def _shared_context(
     return client_context(ca=ca, certificate=certificate, key=key)
 
 
-def _offered(wanted: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    return default if wanted is None else wanted
-
-
 def _check_encodings(request: ConnectRequest, answer: ConnectAnswer) -> None:
     for chosen, offered in (
         (answer.content_encoding, request.accept_encoding),
@@ -418,32 +324,6 @@ def _check_encodings(request: ConnectRequest, answer: ConnectAnswer) -> None:
     ):
         if chosen is not None and chosen not in offered:
             raise HeaderError(f"the headend chose compression {chosen}, which was not offered")
-
-
-def _addresses(
-    answer: ConnectAnswer,
-) -> tuple[ipaddress.IPv4Interface | None, ipaddress.IPv6Interface | None]:
-    ip4 = ip6 = None
-    if answer.ip4 is not None:
-        try:
-            ip4 = ipaddress.IPv4Interface(f"{answer.ip4}/{answer.netmask or 32}")
-        except ValueError as error:
-            raise HeaderError(f"X-CSTP-Netmask: {answer.netmask} is no netmask") from error
-    if answer.ip6 is not None:
-        ip6 = ipaddress.IPv6Interface(answer.ip6)
-    return ip4, ip6
-
-
-def _response(answer: h11.Response, body: bytes) -> Response:
-    headers = tuple(
-        (name.decode("latin-1"), value.decode("utf-8", "replace"))
-        for name, value in answer.headers.raw_items()
-    )
-    return Response(answer.status_code, answer.reason.decode("utf-8", "replace"), headers, body)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "." for character in text[:300])
 
 
 def _version(host: str) -> int:
@@ -456,9 +336,9 @@ def _version(host: str) -> int:
 
 def _path_mtu(sock: trio.socket.SocketType, interface_mtu: int) -> int:
     """The kernel's idea of the path MTU, at most that of the interface (a loopback would say 65,536)."""
-    ip6 = sock.family == socket.AF_INET6
-    level, option = (socket.IPPROTO_IPV6, 24) if ip6 else (socket.IPPROTO_IP, 14)  # IPV6_MTU, IP_MTU of Linux
+    # IPV6_MTU and IP_MTU of Linux
+    option = (socket.IPPROTO_IPV6, 24) if sock.family == socket.AF_INET6 else (socket.IPPROTO_IP, 14)
     try:
-        return min(sock.getsockopt(level, option), interface_mtu)
+        return min(sock.getsockopt(*option), interface_mtu)
     except OSError:
         return interface_mtu

@@ -13,7 +13,8 @@ from typing import Final
 import trio
 
 from asa_emu.transport.tun import Tun, TunError, TunSettings
-from client_emu.adapter import AdapterFailed, AdapterSettings
+from client_emu.adapter import AdapterFailed
+from client_emu.terms import AdapterSettings
 
 LOCAL_NETWORK: Final = ipaddress.ip_network(
     "0.0.0.0/32"

@@ -23,26 +23,22 @@ and later `dtls_lost`, or by `dtls_lost` alone.
 from __future__ import annotations
 
 import enum
-import ipaddress
 import math
 from dataclasses import dataclass
 from typing import Final
 
 from client_emu.events import Disconnected, Dtls, Event, Failed, Reconnected, Reconnecting
+from client_emu.terms import Terms
 
 ESTABLISHING_PACKETS: Final = 4  # S81: one and three retries
 IKEV2_DPD_PACKETS: Final = 7  # S84: one and six retries, whoever speaks IKEv2; TLS and DTLS do not use it
 TUNNEL_LEVEL_SECONDS: Final = 30.0  # S114, S116: "about 30 seconds" before the session level
-DEFAULT_DISCONNECTED_TIMEOUT: Final = 1800.0  # S49
 DTLS_RETRY_SECONDS: Final = 60.0  # not documented for AnyConnect; openconnect's attempt period
 DTLS_WORTHWHILE_SECONDS: Final = 1.0  # a channel that lived shorter is not tried again at once
 # seconds before each attempt, the last for all later ones; our choice, Cisco documents none
 ATTEMPT_PAUSES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 
 GAVE_UP: Final = "the session could not be resumed before its disconnected timeout"
-
-Interface4 = ipaddress.IPv4Interface
-Interface6 = ipaddress.IPv6Interface
 
 
 class Level(enum.StrEnum):
@@ -79,33 +75,6 @@ class Rules:
     notices_resume: bool = True
     reconnects_after_resume: bool = False
     """S76: DisconnectOnSuspend is the default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the headend granted in its answer to CONNECT; timeouts in seconds, None for none."""
-
-    ip4: Interface4 | None
-    ip6: Interface6 | None
-    mtu: int
-    idle_timeout: float | None = None
-    session_timeout: float | None = None
-    session_timeout_left: float | None = None
-    disconnected_timeout: float | None = None
-    dtls_offered: bool = False
-
-    @property
-    def reconnect_limit(self) -> float:
-        """How long a lost session is worth trying: the headend's word, else the smaller timeout (S59)."""
-        if self.disconnected_timeout:
-            return self.disconnected_timeout
-        known = [timeout for timeout in (self.idle_timeout, self.session_timeout) if timeout]
-        return min(known, default=DEFAULT_DISCONNECTED_TIMEOUT)
-
-    @property
-    def addresses(self) -> tuple[object, object]:
-        """The inside addresses without their masks."""
-        return self.ip4 and self.ip4.ip, self.ip6 and self.ip6.ip
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,8 +244,8 @@ class Login:
             return step
         why = response.header("x-reason") or response.reason
         if response.status == 401:
-            return self._refuse(f"login refused: {_shown(why)}" if why else "login refused")
-        return self._refuse(f"the headend answered {response.status} {_shown(why)}".rstrip())
+            return self._refuse(f"login refused: {shown(why)}" if why else "login refused")
+        return self._refuse(f"the headend answered {response.status} {shown(why)}".rstrip())
 
     def _without_xml(self) -> Step | None:
         """A headend that does not take the first document may take a form."""
@@ -290,7 +290,7 @@ class Login:
         form = document.form or AuthForm()
         if not (form.fields or form.groups or document.authentication_complete):
             return self._refuse(
-                _shown(document.error or document.message) or "the headend sent a form without inputs"
+                shown(document.error or document.message) or "the headend sent a form without inputs"
             )
         self._form_seen = True
         return self._on_form(form)
@@ -308,12 +308,12 @@ class Login:
         if form.groups and wanted is None and self._options.ask_all:
             self._form, self._choosing = form, True
             self._default = group.label if group is not None else ""
-            labels = tuple(_shown(option.label) for option in form.groups)
-            return Ask("Group", False, "no group was chosen", _shown(form.message), self._default, labels)
+            labels = tuple(shown(option.label) for option in form.groups)
+            return Ask("Group", False, "no group was chosen", shown(form.message), self._default, labels)
         if form.groups and wanted is not None:
             group = form.find_group(wanted)
             if group is None:
-                offered = ", ".join(_shown(option.label) for option in form.groups)
+                offered = ", ".join(shown(option.label) for option in form.groups)
                 return self._refuse(f"no group {wanted!r} here; the headend offers {offered}")
             if self._xml and group != form.selected_group() and self._group_asked != group.value:
                 # another group may have another form: ask for it first, as openconnect does
@@ -359,10 +359,10 @@ class Login:
         return self._password_sent and not failed
 
     def _ask(self, field: FormField) -> Ask:
-        label = _shown(field.label) or field.name
+        label = shown(field.label) or field.name
         self._default = ""
-        problem = _shown(self._form.error or (self._document.error if self._document else None))
-        said = problem or _shown(self._form.message)
+        problem = shown(self._form.error or (self._document.error if self._document else None))
+        said = problem or shown(self._form.message)
         if field.type != "password":
             user = "user" in field.name.lower()
             option = "--user" if user else "an answer"
@@ -422,7 +422,7 @@ class Login:
         return LoginRefused(reason)
 
 
-def _shown(text: str | None) -> str:
+def shown(text: str | None) -> str:
     """A text of the headend on one line, printable and bounded: it goes to terminals and logs."""
     line = " ".join((text or "").split())[:MAX_TEXT]
     return "".join(character if character.isprintable() else "." for character in line)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.lifecycle import Rules
 from client_emu.network import Interface
@@ -85,9 +86,9 @@ class ClientOptions:
     dtls: bool = True
     ipv6: bool = True
     compression: tuple[str, ...] = ()
-    dtls_ciphers: tuple[str, ...] | None = None
-    """Offered as X-DTLS-CipherSuite; None for all that is known but the old version 0x0100."""
-    dtls12_ciphers: tuple[str, ...] | None = None
+    dtls_ciphers: tuple[str, ...] = tuple(n for n in DTLS_NAMES if n.startswith(("PSK-", "OC-")))
+    """Offered as X-DTLS-CipherSuite; the dialect 0x0100 is for those who ask for it."""
+    dtls12_ciphers: tuple[str, ...] = DTLS12_NAMES
     xml_post: bool = True
     """False: log in as a client that knows forms only."""
     backups: tuple[Gateway, ...] = ()

@@ -16,7 +16,8 @@ from typing import Final
 
 import trio
 
-from client_emu.adapter import AdapterFailed, AdapterSettings, Network
+from client_emu.adapter import AdapterFailed
+from client_emu.terms import AdapterSettings, Network
 
 BATCH: Final = 64  # packets taken in one turn
 FAREWELL_SECONDS: Final = 2.0

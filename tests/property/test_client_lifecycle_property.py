@@ -16,8 +16,8 @@ from client_emu.lifecycle import (
     Reach,
     Rebuild,
     Rules,
-    Terms,
 )
+from client_emu.terms import Terms
 
 ADDRESS = ipaddress.IPv4Interface("10.1.1.5/24")
 timeouts = st.none() | st.floats(1.0, 7200.0)

@@ -17,7 +17,7 @@ from asa_emu.app import Running
 from asa_emu.session.events import SessionResumed
 from asa_emu.session.model import EndReason
 from client_emu import AdapterChanged, Client, ClientOptions, Disconnected, Dtls, Reconnected, Reconnecting
-from client_emu.client import BACKLOG
+from client_emu.connection import BACKLOG
 from client_emu.gateway import Gateway
 from client_emu.lifecycle import GAVE_UP, Phase
 from tests.client_lab import MINUTE, USER, lab, names_of

@@ -17,7 +17,7 @@ from asa_emu.ha.balance import HOLD, POLL
 from asa_emu.transport.contexts import client_context
 from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.auth_xml import init
-from client_emu.client import ConnectFailed
+from client_emu.connection import ConnectFailed
 from client_emu.events import Reconnected, Reconnecting
 from tests.balancing_lab import CLUSTER, Members, members
 from tests.headend_lab import CONFIG, INSIDE, Answer, RawClient, login_document, session_of

@@ -22,7 +22,8 @@ from asa_emu.session.model import DownReason, EndReason, Session, TunnelKind
 from asa_emu.syslog.facts import LoginAccepted, LoginRejected
 from asa_emu.transport.contexts import server_context
 from asa_emu.wire.frames import PacketType, disconnect_payload
-from client_emu.client import Client, ConnectFailed
+from client_emu.client import Client
+from client_emu.connection import ConnectFailed
 from client_emu.events import Disconnected, Dtls, Reconnected, Reconnecting
 from client_emu.lifecycle import Phase
 from tests.headend_lab import (

@@ -12,7 +12,7 @@ import trio
 from asa_emu.app import Running
 from asa_emu.headend.posture import SCAN_LIFETIME
 from asa_emu.wire.auth_xml import init, parse_server_document_untrusted
-from client_emu.client import ConnectFailed
+from client_emu.connection import ConnectFailed
 from client_emu.events import Reconnected
 from tests.headend_lab import CONFIG, Answer, RawClient, client, headend, login_document
 

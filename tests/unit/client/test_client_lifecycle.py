@@ -21,8 +21,8 @@ from client_emu.lifecycle import (
     Reach,
     Rebuild,
     Rules,
-    Terms,
 )
+from client_emu.terms import Terms
 
 TERMS = Terms(
     ip4=ipaddress.IPv4Interface("10.1.1.5/24"), ip6=None, mtu=1390, idle_timeout=1800.0, dtls_offered=True
