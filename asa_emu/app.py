@@ -19,12 +19,12 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 import structlog
 import trio
@@ -75,6 +75,9 @@ from asa_emu.transport.certificates import (
 from asa_emu.transport.contexts import KeylogSink, server_context
 from asa_emu.transport.tun import Tun, TunError
 from asa_emu.wire.timeline import Timeline
+
+if TYPE_CHECKING:
+    from asa_emu.serve.redis_store import RedisStore
 
 LogFormat = Literal["text", "json", "asa"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -209,6 +212,9 @@ async def run_headend(
     config = _load_config(options)
     listen = _listen_address(options, config)
     identity, certificate, key = _identity(options, (*server_names(listen.host), *_names(options, config)))
+    said = _failover(options, config, listen)
+    if said is not None and options.cert is None:
+        identity, certificate, key = await _pair_identity(options, said, listen, certificate, key)
     rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
     headend = Headend(config, secrets.token_bytes, first_index=_first_index(options.seed))
     with _keylog(options.keylog) as keylog:
@@ -222,7 +228,6 @@ async def run_headend(
         hub, tun = _hub(config, options.tun)
         gateway = Gateway(headend, hub, Timeline(trio.current_time(), epoch, rate))
         gateway.keylog = keylog
-        said = _failover(options, config, listen)
         dtls_port = _dtls_port(options, config)
         if said is None:
             sockets = _bind(listen, dtls_port, config.webvpn.dtls)
@@ -245,7 +250,11 @@ async def run_headend(
                 except TunError as error:
                     raise UsageError(f"--tun {tun.name}: {error}") from error
                 gateway.dispatcher.add(TunUplink(tun, hub))
-            async with _meeting(options) as meeting, trio.open_nursery() as nursery:
+            async with (
+                _meeting(options) as meeting,
+                _store(options, said, listen) as store,
+                trio.open_nursery() as nursery,
+            ):
                 site.tasks = nursery
                 balancing = Balancing(gateway, port, site, meeting, (at[0].host, at[0].port))
                 await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
@@ -272,8 +281,8 @@ async def run_headend(
                 nursery.start_soon(gateway.keep_time)
                 nursery.start_soon(balancing.run)
                 link = None
-                if said is not None:
-                    link = _state_link(options, gateway, port, said, at, changed)
+                if said is not None and store is not None:
+                    link = _state_link(store, gateway, port, said, at, changed)
                     services.unit = management.unit = link
                     nursery.start_soon(_run_link, link, listen)
                     await link.ready.wait()
@@ -353,8 +362,43 @@ def _failover(options: Options, config: Config, listen: HostPort) -> Failover | 
     return said
 
 
+@asynccontextmanager
+async def _store(options: Options, said: Failover | None, listen: HostPort) -> AsyncIterator[Store | None]:
+    """Where the units of a failover pair meet: in Redis, or in this process."""
+    if said is None or options.state_link is None:
+        yield None if said is None else options.store
+        return
+    async with _redis_store(options.state_link, said, listen) as store:
+        yield store
+
+
+def _redis_store(url: str, said: Failover, listen: HostPort) -> AbstractAsyncContextManager[RedisStore]:
+    try:
+        from asa_emu.serve.redis_store import redis_store
+    except ImportError as error:
+        raise UsageError(f"--state-link needs the extra: pip install asa-emu[cluster] ({error})") from error
+    try:
+        return redis_store(url, str(listen), said.unit_timers.hold)
+    except ValueError as error:
+        raise UsageError(f"--state-link {url}: write redis://HOST:PORT/DB") from error
+
+
+async def _pair_identity(
+    options: Options, said: Failover, listen: HostPort, certificate: Path, key: Path
+) -> tuple[Identity, Path, Path]:
+    """The certificate that both units of a pair show."""
+    if options.state_link is not None:
+        directory = options.state or default_state_directory()
+        kept = directory / f"pair-{listen.port}.pem", directory / f"pair-{listen.port}.key"
+        async with _redis_store(options.state_link, said, listen) as store:
+            from asa_emu.serve.pair_identity import agree
+
+            certificate, key = await agree(store, derive_key(str(listen), said.key), (certificate, key), kept)
+    return load_identity(certificate, key), certificate, key
+
+
 def _state_link(
-    options: Options,
+    store: Store,
     gateway: Gateway,
     port: VpnPort,
     said: Failover,
@@ -362,14 +406,13 @@ def _state_link(
     reconfigured: Callable[[], None],
 ) -> StateLink:
     https, dtls = at
-    assert options.store is not None
     key = derive_key(str(https), said.key)
 
     def bind(port: VpnPort) -> None:
         port.open(*claim((https.host, https.port), None if dtls is None else (dtls.host, dtls.port)))
 
     instance = secrets.token_hex(8)
-    return StateLink(gateway, port, options.store, said, key, instance, bind=bind, reconfigured=reconfigured)
+    return StateLink(gateway, port, store, said, key, instance, bind=bind, reconfigured=reconfigured)
 
 
 async def _run_link(link: StateLink, listen: HostPort) -> None:
@@ -415,26 +458,38 @@ async def serve(options: Options, start: Callable[..., Awaitable[None]] = run_he
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as listeners:
                 async with trio.open_nursery() as nursery:
-                    running: Started = await nursery.start(start, options)
-                    try:
-                        print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
-                    except OSError as error:
-                        log.warning("ready_line.not_written", error=error.strerror)
-                    for report in running.reports:
-                        log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
-                    listeners.start_soon(_stop_on, signals, running.stopping)
+                    with trio.CancelScope() as starting:
+                        stops: list[Callable[[], None]] = [starting.cancel]
+                        listeners.start_soon(_stop_on, signals, stops)
+                        running: Started = await nursery.start(start, options)
+                        stops.append(running.stopping.set)
+                        _announce(running)
                 listeners.cancel_scope.cancel()
     except* (UsageError, BindError) as group:
         code = _complain(group)
     return code
 
 
-async def _stop_on(signals: AsyncIterator[int], stopping: trio.Event) -> None:
-    """The first signal stops the headend; impatient ones after it are taken, or they would kill it."""
+def _announce(running: Started) -> None:
+    try:
+        print(running.ready_line(), flush=True)  # noqa: T201 -- the line is the contract
+    except OSError as error:
+        log.warning("ready_line.not_written", error=error.strerror)
+    for report in running.reports:
+        log.warning("config.kept", line=report.line, text=report.text, reason=report.reason)
+
+
+async def _stop_on(signals: AsyncIterator[int], stops: list[Callable[[], None]]) -> None:
+    """The first signal stops the headend; impatient ones after it are taken, or they would kill it.
+
+    The last of `stops` is how: a unit of a failover pair may take long to start.
+    """
+    first = True
     async for number in signals:
-        if not stopping.is_set():
+        if first:
             log.info("stopping", signal=signal.Signals(number).name)
-            stopping.set()
+            stops[-1]()
+        first = False
 
 
 def _complain(group: BaseExceptionGroup[UsageError | BindError]) -> int:
