@@ -96,7 +96,6 @@ def connect(
         choice = choose(
             request.dtls_ciphers,
             request.dtls12_ciphers if request.master_secret else (),
-            exporter=True,
             legacy=headend.config.webvpn.legacy_dtls and request.master_secret is not None,
         )
         if choice is not None and choice.variant is Variant.RESUMPTION and request.master_secret is None:

@@ -142,16 +142,15 @@ class Choice:
 
 
 def choose(
-    dtls_ciphers: Sequence[str], dtls12_ciphers: Sequence[str], *, exporter: bool = True, legacy: bool = False
+    dtls_ciphers: Sequence[str], dtls12_ciphers: Sequence[str], *, legacy: bool = False
 ) -> Choice | None:
     """Pick the headend's answer to the two lists of a CONNECT; None when nothing listed can be served.
 
-    PSK-NEGOTIATE wins where the tunnel's TLS has an exporter; then the first AES-GCM name of X-DTLS12, its
-    first CBC name, an OC-DTLS1_2 name, and only if `legacy` a name at version 0x0100. Within a kind the
-    client's order counts. OC2-* names are never picked: openconnect lists them but would resume them as PSK
-    (docs/protocol.md §4.3).
+    PSK-NEGOTIATE wins; then the first AES-GCM name of X-DTLS12, its first CBC name, an OC-DTLS1_2 name, and
+    only if `legacy` a name at version 0x0100. Within a kind the client's order counts. OC2-* names are never
+    picked: openconnect lists them but would resume them as PSK (docs/protocol.md §4.3).
     """
-    if exporter and PSK_NEGOTIATE in dtls_ciphers:
+    if PSK_NEGOTIATE in dtls_ciphers:
         return Choice(Variant.PSK, DTLS_HEADER, PSK_NEGOTIATE, SUITES[0x00A9], DTLS_1_2)
     known = [name for name in dtls12_ciphers if name in _DTLS12_NAMED]
     for name in sorted(known, key=lambda name: _DTLS12_NAMED[name].cipher != "gcm"):
