@@ -14,7 +14,7 @@ import ipaddress
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -35,6 +35,7 @@ from asa_emu.wire.segments import (
 from client_emu.terms import AdapterSettings, Address
 
 PING_SIZE: Final = 56  # bytes of payload, as everybody's ping
+MAX_PROBE: Final = 16000  # bytes of payload that fit one frame with every header
 PING_INTERVAL_SECONDS: Final = 0.1
 TCP_RETRY_SECONDS: Final = 1.0  # RFC 6298 section 2.1
 FIRST_PROBE_PORT: Final = 49152  # RFC 6335: the ports for private use
@@ -73,6 +74,15 @@ class PingResult:
     round_trips: tuple[float, ...]
 
 
+class _Probe(NamedTuple):
+    """The ends of a probe, and what comes back to them."""
+
+    source: bytes
+    target: bytes
+    port: int
+    answers: trio.MemoryReceiveChannel[Answer]
+
+
 class UserAdapter:
     """An adapter in user space."""
 
@@ -80,7 +90,7 @@ class UserAdapter:
         self._send = send
         self._addresses: dict[int, bytes] = {}
         self._identifiers = itertools.count(1)
-        self._ports = itertools.count(FIRST_PROBE_PORT)
+        self._ports = itertools.count()
         self._pings: dict[tuple[int, int], trio.Event] = {}
         self._probes: dict[tuple[int, bytes, int, int], trio.MemorySendChannel[Answer]] = {}
         self.unclaimed = 0
@@ -131,10 +141,9 @@ class UserAdapter:
 
     async def udp(self, destination: str, port: int, payload: bytes, limit: float = 2.0) -> bytes | None:
         """Send one UDP datagram and wait for an answer; its payload, or None after `limit` seconds."""
-        target = ipaddress.ip_address(destination).packed
-        with self._probe(UDP, target, port) as (source, our_port, answers), trio.move_on_after(limit):
-            self._send(build_udp(source, target, our_port, port, payload))
-            return (await answers.receive()).payload
+        with self._probe(UDP, destination, port, payload) as probe, trio.move_on_after(limit):
+            self._send(build_udp(probe.source, probe.target, probe.port, port, payload))
+            return (await probe.answers.receive()).payload
         return None
 
     async def tcp(
@@ -145,21 +154,15 @@ class UserAdapter:
 
         None when nobody answers within `limit` seconds. Raises ConnectionRefusedError.
         """
-        target = ipaddress.ip_address(destination).packed
-        with self._probe(TCP, target, port) as (source, our_port, answers), trio.move_on_after(limit):
-            sequence, heard, flags, data = 1, 0, SYN, b""
-
-            def segment(flags: int, data: bytes = b"") -> TcpSegment:
-                ends = (source, target, our_port, port)
-                return TcpSegment(*ends, sequence, heard, flags, 65535, b"", data)
-
-            send = True
+        with self._probe(TCP, destination, port, payload) as probe, trio.move_on_after(limit):
+            ends = (probe.source, probe.target, probe.port, port)
+            sequence, heard, flags, data, send = 1, 0, SYN, b"", True
             while True:
                 if send:
-                    self._send(build_tcp(segment(flags, data)))
+                    self._send(build_tcp(TcpSegment(*ends, sequence, heard, flags, 65535, b"", data)))
                 send = True
                 with trio.move_on_after(TCP_RETRY_SECONDS):
-                    answer = await answers.receive()
+                    answer = await probe.answers.receive()
                     assert isinstance(answer, TcpSegment)
                     send = bool(answer.flags & SYN)
                     if answer.flags & RST:
@@ -168,21 +171,23 @@ class UserAdapter:
                         sequence, heard = 2, answer.sequence + 1
                         flags, data = ACK | PSH, payload
                     if answer.payload or not payload:
-                        self._send(build_tcp(segment(RST)))
+                        self._send(build_tcp(TcpSegment(*ends, sequence, heard, RST, 65535, b"", b"")))
                         return answer.payload
         return None
 
     @contextlib.contextmanager
-    def _probe(
-        self, protocol: int, target: bytes, port: int
-    ) -> Iterator[tuple[bytes, int, trio.MemoryReceiveChannel[Answer]]]:
-        """A source address and port for a probe, and what comes back to them."""
-        our_port = FIRST_PROBE_PORT + (next(self._ports) - FIRST_PROBE_PORT) % 16384
+    def _probe(self, protocol: int, destination: str, port: int, payload: bytes) -> Iterator[_Probe]:
+        if not 0 < port < 65536:
+            raise ValueError("a port is a number from 1 to 65535")
+        if len(payload) > MAX_PROBE:
+            raise ValueError(f"a probe carries at most {MAX_PROBE} bytes")
+        target = ipaddress.ip_address(destination)
+        our_port = FIRST_PROBE_PORT + next(self._ports) % 16384
         answers, answer = trio.open_memory_channel[Answer](8)
-        key = (protocol, target, port, our_port)
+        key = (protocol, target.packed, port, our_port)
         self._probes[key] = answers
         try:
-            yield self._source_for(ipaddress.ip_address(target)), our_port, answer
+            yield _Probe(self._source_for(target), target.packed, our_port, answer)
         finally:
             del self._probes[key]
 

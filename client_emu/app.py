@@ -7,16 +7,16 @@ told; 1 failed or lost; 2 usage. Nothing is asked with `--json` or without a ter
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import trio
 from cyclopts import App, CycloptsError, Parameter
@@ -24,12 +24,12 @@ from cyclopts import App, CycloptsError, Parameter
 from asa_emu.wire.compression import SUPPORTED, is_installed
 from client_emu.client import Client
 from client_emu.connection import ConnectFailed
-from client_emu.console import Console, asker
+from client_emu.console import Console
 from client_emu.dial import Asker
 from client_emu.events import AdapterChanged, Connected, Dtls, Error, Event, Failed, as_json
 from client_emu.gateway import parse_gateway
 from client_emu.journal import Message
-from client_emu.launch import MAX_FILE, parse_launch_untrusted
+from client_emu.launch import parse_launch_untrusted
 from client_emu.lifecycle import Phase
 from client_emu.options import (
     CLIENT_VERSION,
@@ -47,8 +47,7 @@ from client_emu.options import (
 from client_emu.orders import OrderRefused, carry_out, parse_order_untrusted
 from client_emu.profile import Profile, ProfileError, parse_profile_untrusted
 from client_emu.story import Act, StoryError, parse_story, play
-
-MAX_LINE: Final = 64 * 1024  # bytes of the password file's first line, and of one order
+from client_emu.terminal import MAX_LINE, Stdio, asker, print_line
 
 app = App(
     name="client-emu",
@@ -75,7 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 _Flag = Annotated[bool, Parameter(negative="")]
+JSON_HELP = (
+    'Print one JSON event per line, and take orders on stdin, one a line: {"do": "disconnect"}, or detach, '
+    "reconnect, suspend, resume, unplug, plug."
+)
+_Json = Annotated[bool, Parameter(negative="", help=JSON_HELP)]
 _List = Annotated[tuple[str, ...], Parameter(negative="")]
+
+
+_PASSED_ON = ["user", "second_password", "group", "key", "ca", "show_cookie", "mtu", "dpd", "platform", "tun"]
 
 
 @Parameter(name="*")
@@ -130,27 +137,11 @@ class Flags:
     script_tun: str | None = None
     """Give the tunnel to this program, as openconnect's option of that name does."""
 
-    def read_profile(self) -> Profile | None:
-        """The profile. Raises ProfileError."""
-        return _read_profile(self.profile) if self.profile is not None else None
-
     def options(self, host: str | None, profile: Profile | None) -> ClientOptions:
         """What the flags ask for, at a host. Raises UsageError or ValueError."""
         self._check()
-        same = (
-            "user",
-            "second_password",
-            "group",
-            "key",
-            "ca",
-            "show_cookie",
-            "mtu",
-            "dpd",
-            "platform",
-            "tun",
-        )
         given: dict[str, Any] = {
-            **{name: getattr(self, name) for name in same},
+            **{name: getattr(self, name) for name in _PASSED_ON},
             "password": _first_line(self.password_file) if self.password_file is not None else None,
             "certificate": self.cert,
             "pin": parse_pin(self.pin) if self.pin is not None else None,
@@ -193,7 +184,7 @@ def connect(
     *,
     flags: Flags = Flags(),
     script: Path | None = None,
-    json: _Flag = False,
+    json: _Json = False,
 ) -> int:
     """Log in, connect, and stay until the session ends or a signal comes.
 
@@ -205,24 +196,23 @@ def connect(
         The headend: https://HOST[:PORT][/GROUP-URL], or the name of a host in the profile.
     script
         A story in TOML to play (docs/usage.md): timed acts and expectations. Its end ends the session.
-    json
-        Print one JSON event per line, and take orders on stdin, one a line: {"do": "disconnect"}, or detach,
-        reconnect, suspend, resume, unplug, plug.
     """
-    options = flags.options(host, flags.read_profile())
-    story = parse_story(_read_text(script)) if script is not None else ()
+    options = flags.options(host, _read_profile(flags.profile))
+    story = parse_story(_read(script).decode("utf-8")) if script is not None else ()
     if json:
         client = Client(options, on_event=_report_json)
     else:
-        ask = asker(_Stdio()) if os.isatty(0) and os.isatty(1) else None
-        client = Client(options, on_event=_report_text, on_message=_report_message, ask=ask)
+        ask = asker(Stdio()) if os.isatty(0) and os.isatty(1) else None
+        client = Client(
+            options, on_event=_report_text, on_message=lambda said: print_line(said.line), ask=ask
+        )
     return trio.run(_run, client, story, _report_json if json else _report_text, json)
 
 
 @app.default
 def interactive(*, flags: Flags = Flags()) -> int:
     """Take vpncli's commands from the terminal, or from a pipe."""
-    profile = flags.read_profile()
+    profile = _read_profile(flags.profile)
     start = flags.options(None, profile) if profile is not None and profile.hosts else None
     if start is None:
         start = replace(flags.options("localhost", None), profile=profile)
@@ -231,7 +221,7 @@ def interactive(*, flags: Flags = Flags()) -> int:
         options = replace(flags.options(host, profile), ask_all=True)
         return Client(options, on_message=on_message, ask=ask)
 
-    console = Console(_Stdio(), start, make)
+    console = Console(Stdio(), start, make)
     wanted = profile is not None and start.preference("AutoConnectOnStart") == "true"
     trio.run(_until_signal, partial(console.run, flags.client_version, connect=wanted))
     return 0
@@ -246,31 +236,17 @@ def check(file: Path, /) -> int:
     file
         The profile, XML.
     """
-    profile = _read_profile(file)
-    _print_line(f"{file}: {len(profile.hosts)} hosts, {len(profile.preferences)} preferences")
+    profile = parse_profile_untrusted(_read(file), str(file))
+    print_line(f"{file}: {len(profile.hosts)} hosts, {len(profile.preferences)} preferences")
     for host in profile.hosts:
         backups = f", backed up by {' '.join(each.url for each in host.backups)}" if host.backups else ""
-        _print_line(f"  host {host.name}: {host.gateway.url}{backups}")
+        print_line(f"  host {host.name}: {host.gateway.url}{backups}")
     for name, said in profile.preferences.items():
         users = " (user controllable)" if said.user_controllable else ""
-        _print_line(f"  {name} {said.value}{users}")
+        print_line(f"  {name} {said.value}{users}")
     for report in profile.reports:
-        _print_line(report)
+        print_line(report)
     return 0
-
-
-def _read_profile(path: Path) -> Profile:
-    try:
-        return parse_profile_untrusted(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 @app.command
@@ -279,7 +255,7 @@ def launch(
     /,
     *,
     flags: Flags = Flags(),
-    json: _Flag = False,
+    json: _Json = False,
 ) -> int:
     """Connect with the session of a web portal, and stay until it ends or a signal comes.
 
@@ -287,17 +263,24 @@ def launch(
     ----------
     file
         What "Start AnyConnect" in the portal has saved.
-    json
-        Print one JSON event per line, and take orders on stdin, one a line: {"do": "disconnect"}, or detach,
-        reconnect, suspend, resume, unplug, plug.
     """
     try:
-        with file.open("rb") as stream:
-            session = parse_launch_untrusted(stream.read(MAX_FILE + 1))
-    except (OSError, ValueError) as error:
+        session = parse_launch_untrusted(_read(file))
+    except ValueError as error:
         raise UsageError(f"{file}: {error}") from error
     given = replace(flags, pin=session.pin, cookie=session.token, ca=None)
     return connect(session.gateway.url, flags=given, json=json)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _read_profile(path: Path | None) -> Profile | None:
+    return parse_profile_untrusted(_read(path), str(path)) if path is not None else None
 
 
 def _first_line(path: Path) -> str:
@@ -309,44 +292,8 @@ def _first_line(path: Path) -> str:
         raise UsageError(f"--password-file: {error}") from error
 
 
-class _Stdio:
-    """The terminal that the process has, or the pipe in its place."""
-
-    def __init__(self) -> None:
-        self._unread = b""
-
-    def write(self, text: str) -> None:
-        _print_line(text)
-
-    async def read(self, prompt: str, *, secret: bool = False) -> str | None:
-        if secret and os.isatty(0):
-            return await trio.to_thread.run_sync(getpass.getpass, prompt, abandon_on_cancel=True)
-        _print_line(prompt, end="")
-        line = await self.line()
-        return None if line is None else line.decode("utf-8", "replace")
-
-    async def line(self) -> bytes | None:
-        """The next line of stdin without its end, None after the last one; a long line comes in pieces."""
-        while b"\n" not in self._unread and len(self._unread) <= MAX_LINE:
-            # a thread, for stdin may be a file, which no event loop can wait for; and not through sys.stdin,
-            # whose lock such a thread would hold for ever
-            try:
-                data = await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True)
-            except OSError:
-                return None  # stdin is closed
-            if not data:
-                break
-            self._unread += data
-        line, end, self._unread = self._unread.partition(b"\n")
-        return line if line or end else None
-
-
 def _report_json(event: Event) -> None:
-    _print_line(as_json(event))
-
-
-def _report_message(message: Message) -> None:
-    _print_line(message.line)
+    print_line(as_json(event))
 
 
 def _report_text(event: Event) -> None:
@@ -364,14 +311,7 @@ def _report_text(event: Event) -> None:
             text = event.reason
         case _:
             return
-    _print_line(f"  >> note: {text}")
-
-
-def _print_line(line: str, end: str = "\n") -> None:
-    try:
-        print(line, end=end, flush=True)  # noqa: T201 - the product's output
-    except BrokenPipeError:
-        pass  # nobody reads any more; the connection goes on until it is told to end
+    print_line(f"  >> note: {text}")
 
 
 Report = Callable[[Event], None]
@@ -380,57 +320,64 @@ Report = Callable[[Event], None]
 async def _run(client: Client, story: tuple[Act, ...], report: Report, take_orders: bool) -> int:
     code, problem = 1, None
 
+    async def stop() -> None:
+        nonlocal problem
+        if client.phase is Phase.CONNECTING:
+            report(Failed("interrupted"))
+            nursery.cancel_scope.cancel()
+            return
+        await client.disconnect()
+        if story:
+            problem = "interrupted"
+            nursery.cancel_scope.cancel()
+
     async def tell() -> None:
         nonlocal problem
         problem = await play(story, client)
         nursery.cancel_scope.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch_signals, signals, client, report, nursery.cancel_scope)
-            if story:
-                nursery.start_soon(tell)
-            try:
-                async with client:
-                    if take_orders:
-                        nursery.start_soon(_take_orders, client, report)
-                    code = (await client.wait_ended()).exit_code
-            except ConnectFailed:
-                code = 1
-            if story:
-                await trio.sleep_forever()  # it may expect the end
-            nursery.cancel_scope.cancel()
+    async with _on_signals(stop) as nursery:
+        if story:
+            nursery.start_soon(tell)
+        try:
+            async with client:
+                if take_orders:
+                    nursery.start_soon(_take_orders, client, report)
+                code = (await client.wait_ended()).exit_code
+        except ConnectFailed:
+            code = 1
+        if story:
+            await trio.sleep_forever()  # it may expect the end
     if problem is not None:
         print(f"client-emu: {problem}", file=sys.stderr)  # noqa: T201
     return code if not story else 1 if problem else 0
 
 
 async def _until_signal(run: Callable[[], Awaitable[None]]) -> None:
+    async def stop() -> None:
+        nursery.cancel_scope.cancel()  # whoever is connected logs off
+
+    async with _on_signals(stop) as nursery:
+        await run()
+
+
+@asynccontextmanager
+async def _on_signals(stop: Callable[[], Awaitable[None]]) -> AsyncIterator[trio.Nursery]:
+    """A nursery that ends with the block; meanwhile SIGINT and SIGTERM call `stop`."""
+
+    async def watch() -> None:
+        async for _ in signals:
+            await stop()
+
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-
-            async def stop() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()  # whoever is connected logs off
-
-            nursery.start_soon(stop)
-            await run()
+            nursery.start_soon(watch)
+            yield nursery
             nursery.cancel_scope.cancel()
 
 
-async def _watch_signals(
-    signals: AsyncIterator[int], client: Client, report: Report, everything: trio.CancelScope
-) -> None:
-    async for _ in signals:
-        if client.phase is Phase.CONNECTING:
-            report(Failed("interrupted"))
-            everything.cancel()
-            return
-        await client.disconnect()
-
-
 async def _take_orders(client: Client, report: Report) -> None:
-    stdin = _Stdio()
+    stdin = Stdio()
     while (line := await stdin.line()) is not None:
         if line.strip():
             try:

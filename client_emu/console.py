@@ -9,7 +9,7 @@ are verbs of the emulator.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -18,9 +18,9 @@ from client_emu.connection import ConnectFailed
 from client_emu.dial import Asker
 from client_emu.journal import Message
 from client_emu.lifecycle import Phase
-from client_emu.login import Ask
 from client_emu.options import ClientOptions
 from client_emu.orders import OrderRefused, carry_out
+from client_emu.terminal import Terminal, asker
 
 HELP: Final = """\
     connect [HOST]     log in to a host of the profile, or to any headend
@@ -42,46 +42,13 @@ TOLD_PREFERENCES: Final = (
 )
 
 
-class Terminal(Protocol):
-    """Where a person, or a script, is."""
-
-    def write(self, text: str) -> None:
-        """Print a line."""
-
-    async def read(self, prompt: str, *, secret: bool = False) -> str | None:
-        """One line without its end; None at the end of all input."""
-
-
-def asker(terminal: Terminal) -> Asker:
-    """Put a login's questions to whoever is at the terminal, as vpncli does."""
-    said = ""
-
-    async def ask(question: Ask) -> str | None:
-        nonlocal said
-        message = "".join(c if c.isprintable() or c == "\n" else "." for c in question.message)
-        if message and message != said:
-            said = message
-            terminal.write(f"  >> {said}" if "\n" not in said else f"\n{said}\n")
-        for number, choice in enumerate(question.choices):
-            terminal.write(f"    {number}) {choice}")
-        prompt = question.prompt if question.prompt.endswith(":") else f"{question.prompt}:"
-        if question.default and not prompt.endswith("[y/n]:"):
-            prompt += f" [{question.default}]"
-        answer = await terminal.read(f"{prompt} ", secret=question.secret)
-        if answer is not None and answer.isdecimal() and int(answer[:4]) < len(question.choices):
-            return question.choices[int(answer)]
-        return answer
-
-    return ask
-
-
 MakeClient = Callable[[str | None, Asker, Callable[[Message], None]], Client]
 
 
 class Console:
     """One interactive session, with one connection at a time. Enter commands by `run`."""
 
-    def __init__(self, terminal: Terminal, options: ClientOptions | None, make: MakeClient) -> None:
+    def __init__(self, terminal: Terminal, options: ClientOptions, make: MakeClient) -> None:
         """`options` are those before any host is known; `make` may raise ValueError with a sentence."""
         self._terminal = terminal
         self._options = options
@@ -122,7 +89,7 @@ class Console:
             case "stats":
                 write(statistics(client))
             case "hosts":
-                hosts = self._options.profile.hosts if self._options and self._options.profile else ()
+                hosts = self._options.profile.hosts if self._options.profile is not None else ()
                 write("\n".join(["[hosts]:", *(f"    > {host.name}" for host in hosts)]))
             case "profile":
                 write(self._preferences())
@@ -162,13 +129,12 @@ class Console:
         self._terminal.write(message.line)
 
     def _preferences(self) -> str:
-        options, profile = self._options, self._options.profile if self._options else None
+        profile = self._options.profile
         lines = [f"[profile]: {profile.source if profile else 'none'}"]
         for name in TOLD_PREFERENCES:
             said = profile.preferences.get(name) if profile is not None else None
             yields = " (user controllable)" if profile is None or (said and said.user_controllable) else ""
-            value = options.preference(name) if options is not None else ""
-            lines.append(f"    {name + ':':<29}{value}{yields}")
+            lines.append(f"    {name + ':':<29}{self._options.preference(name)}{yields}")
         return "\n".join(lines)
 
 
@@ -183,14 +149,14 @@ def state_of(client: Client | None) -> str:
 
 def statistics(client: Client | None) -> str:
     """The answer to `stats`."""
-    settings = client.settings if client is not None and client.phase is not Phase.ENDED else None
     told: dict[str, dict[str, object]] = {"Connection Information": {"Connection State": state_of(client)}}
-    if client is not None and settings is not None:
-        seconds = int(client.now() - (client.connected_at or client.now()))
+    if client is not None and client.connected_at is not None and client.phase is not Phase.ENDED:
+        seconds = int(client.now() - client.connected_at)
         tls, dtls = client.tls_traffic, client.dtls_traffic
-        split = any(network.prefixlen for network in settings.routes)
+        whole = {"0.0.0.0/0", "::/0"}.issuperset(client.routes)
+        protocol, _, cipher = (client.dtls_cipher or client.tls_cipher or UNKNOWN).partition(" ")
         told["Connection Information"] |= {
-            "Tunnel Mode (IPv4)": "Split Include" if split else "Tunnel All Traffic",
+            "Tunnel Mode (IPv4)": "Tunnel All Traffic" if whole else "Split Include",
             "Duration": f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}",
         }
         told["Address Information"] = {
@@ -198,19 +164,15 @@ def statistics(client: Client | None) -> str:
             "Client Address (IPv6)": client.ip6 or UNKNOWN,
             "Server Address": client.server or UNKNOWN,
         }
-        told["Bytes"] = {
-            "Bytes Sent": tls.bytes_out + dtls.bytes_out,
-            "Bytes Received": tls.bytes_in + dtls.bytes_in,
-        }
-        told["Frames"] = {
-            "Packets Sent": tls.packets_out + dtls.packets_out,
-            "Packets Received": tls.packets_in + dtls.packets_in,
-        }
-        told["Control Frames"] = {
-            "Control Packets Sent": tls.control_out + dtls.control_out,
-            "Control Packets Received": tls.control_in + dtls.control_in,
-        }
-        protocol, _, cipher = (client.dtls_cipher or client.tls_cipher or UNKNOWN).partition(" ")
+        for title, what, fact in (
+            ("Bytes", "Bytes", "bytes"),
+            ("Frames", "Packets", "packets"),
+            ("Control Frames", "Control Packets", "control"),
+        ):
+            told[title] = {
+                f"{what} {word}": getattr(tls, f"{fact}_{way}") + getattr(dtls, f"{fact}_{way}")
+                for word, way in (("Sent", "out"), ("Received", "in"))
+            }
         told["Transport Information"] = {"Protocol": protocol, "Cipher": cipher or UNKNOWN}
     blocks = []
     for title, facts in told.items():

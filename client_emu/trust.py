@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from asa_emu.transport.certificates import pin_sha256
 from asa_emu.transport.openssl import TlsEngine
@@ -26,7 +27,10 @@ def check_server(engine: TlsEngine, host: str, pin: str | None) -> None:
     certificate = engine.peer_certificate
     if certificate is None:
         raise ServerNotTrusted("the server has no certificate")
-    found = pin_sha256(certificate)
+    try:
+        found = pin_sha256(certificate)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ServerNotTrusted(f"the server's key cannot be read: {error}") from error
     if pin is not None:
         if not hmac.compare_digest(found, pin):
             raise ServerNotTrusted(f"the server's key is {found}, not the pinned one")

@@ -119,6 +119,17 @@ def test_a_story_ends_with_0_and_a_broken_one_with_1(
         assert program.wait() == 0
 
 
+def test_a_signal_ends_a_story(asa: HeadendProcess, password: Path, tmp_path: Path) -> None:
+    story = tmp_path / "story.toml"
+    story.write_text("[[act]]\nat=3600\ndo='ping'\nto='10.99.0.1'\n")
+    with start(asa, password, "--script", str(story)) as program:
+        program.wait_for("  >> notice: Connected to 127.0.0.1")
+        program.send_signal(signal.SIGTERM)
+        assert program.wait() == 1
+        program.wait_for("client-emu: interrupted")
+        program.wait_for("  >> state: Disconnected")
+
+
 def test_a_person_reads_vpnclis_lines(asa: HeadendProcess, password: Path) -> None:
     with start(asa, password, "--show-cookie") as program:
         program.wait_for("  >> notice: Connected to 127.0.0.1")

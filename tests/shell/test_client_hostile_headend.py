@@ -21,9 +21,9 @@ from client_emu import (
     Reconnected,
     parse_gateway,
 )
-from client_emu.console import asker
 from client_emu.events import Event
 from client_emu.lifecycle import GAVE_UP
+from client_emu.terminal import asker
 from tests.fake_headend import PLAIN, FakeHeadend, Peer, fake_headend
 
 Clock = trio.testing.MockClock

@@ -1,9 +1,13 @@
 """Which names a certificate stands for."""
 
+from unittest.mock import Mock
+
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from asa_emu.transport.certificates import Authority
-from client_emu.trust import certificate_names
+from asa_emu.transport.openssl import TlsEngine
+from client_emu.trust import ServerNotTrusted, certificate_names, check_server
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,11 @@ from client_emu.trust import certificate_names
 def test_names(names: list[str], host: str, good: bool) -> None:
     certificate = Authority.create().issue_server(names).certificate
     assert certificate_names(certificate, host) is good
+
+
+@pytest.mark.parametrize("problem", [ValueError("no such curve"), UnsupportedAlgorithm("no such curve")])
+def test_a_key_that_cannot_be_read_is_not_trusted(problem: Exception) -> None:
+    engine = Mock(TlsEngine)
+    engine.peer_certificate.public_key.side_effect = problem
+    with pytest.raises(ServerNotTrusted, match="cannot be read: no such curve"):
+        check_server(engine, "vpn.example.test", None)
