@@ -112,7 +112,7 @@ def running(
 ) -> Iterator[HeadendProcess]:
     """Run a headend around a block.
 
-    `config` is a running-config, as text or as a path; the built-in one without it. `users` adds names and
+    `config` is a running-config, as text, or a path to one; the built-in one without it. `users` adds names and
     passwords to it, `time` is `real` or a rate, `options` are further flags of `asa-emu serve`.
     Raises `HeadendFailed` when it does not start.
     """
@@ -183,12 +183,14 @@ def _process(
 def _config_text(config: str | Path | None, users: Mapping[str, str]) -> str | None:
     if config is None and not users:
         return None
-    if config is None:
-        from asa_emu.config.builtin import TEXT
+    from asa_emu.config.builtin import TEXT
+    from asa_emu.config.syntax import quoted
 
-        config = TEXT
-    text = config.read_text(encoding="utf-8") if isinstance(config, Path) else config
-    lines = [f"!emu username {name} password {json.dumps(password)}" for name, password in users.items()]
+    text = TEXT if config is None else config
+    if isinstance(text, Path) or ("\n" not in text and os.path.isfile(text)):
+        text = Path(text).read_text(encoding="utf-8")
+    passwords = {quoted(name): json.dumps(password) for name, password in users.items()}
+    lines = [f"!emu username {name} password {password}" for name, password in passwords.items()]
     return "\n".join([text.rstrip("\n"), *lines, ""])
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,8 @@ from asa_emu.testing import HeadendFailed, HeadendProcess, running
 from asa_emu.transport.certificates import Authority, open_server_identity, server_names
 from client_emu.client import Client
 from client_emu.events import Disconnected, Dtls
-from client_emu.options import ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.options import ClientOptions
 
 STARTS_WITHIN = 20.0  # seconds on a busy machine
 STOPS_WITHIN = 3.0  # seconds, as promised
@@ -474,6 +475,18 @@ def test_running_stops_what_it_started() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(headend.pid, 0)
     assert not headend.state.exists()
+
+
+@pytest.mark.parametrize("of", [str, Path, Path.read_text], ids=["name", "path", "text"])
+def test_running_takes_a_file_or_its_text_and_any_user(
+    tmp_path: Path, of: Callable[[Path], str | Path]
+) -> None:
+    file = tmp_path / "lab.cfg"
+    file.write_text("hostname edge\nusername bob password pw\n")
+    with running(of(file), users={"Ö two": "pw"}) as headend:
+        answer = headend.api("POST", "/v1/cli", {"line": "show running-config username"})
+        assert answer["prompt"] == "edge#"
+        assert answer["text"].count("username ") == 2
 
 
 def test_running_says_why_a_headend_did_not_start() -> None:
