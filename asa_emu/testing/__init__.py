@@ -112,8 +112,8 @@ def running(
 ) -> Iterator[HeadendProcess]:
     """Run a headend around a block.
 
-    `config` is a running-config, as text, or a path to one; the built-in one without it. `users` adds names and
-    passwords to it, `time` is `real` or a rate, `options` are further flags of `asa-emu serve`.
+    `config` is a running-config, as text, or a path to one; the built-in one without it. `users` adds names
+    and passwords to it, `time` is `real` or a rate, `options` are further flags of `asa-emu serve`.
     Raises `HeadendFailed` when it does not start.
     """
     flags = ["--listen", listen, "--time", str(time), *options]
@@ -187,7 +187,7 @@ def _config_text(config: str | Path | None, users: Mapping[str, str]) -> str | N
     from asa_emu.config.syntax import quoted
 
     text = TEXT if config is None else config
-    if isinstance(text, Path) or ("\n" not in text and os.path.isfile(text)):
+    if isinstance(text, Path) or ("\n" not in text and len(text) < 256 and Path(text).is_file()):
         text = Path(text).read_text(encoding="utf-8")
     passwords = {quoted(name): json.dumps(password) for name, password in users.items()}
     lines = [f"!emu username {name} password {password}" for name, password in passwords.items()]
