@@ -27,7 +27,7 @@ from client_emu.adapter import Adapter, AdapterFailed, UserAdapter
 from client_emu.channel import BrokenPeer, Lost, Surroundings, ToldToEnd, Traffic
 from client_emu.dial import Asker, Dialer, LoginFailed, OpenTunnel, Resolver, TokenRefused, resolve
 from client_emu.dtls_channel import DtlsChannel
-from client_emu.events import AdapterChanged, Connected, Error, Event
+from client_emu.events import AdapterChanged, Error, Event
 from client_emu.exchange import DialFailed, Silent
 from client_emu.journal import NEWER, TERMINATED, Journal, Message, Stage
 from client_emu.kernel_adapter import KernelAdapter
@@ -37,7 +37,7 @@ from client_emu.network import Network
 from client_emu.options import ClientOptions
 from client_emu.profile import Profile
 from client_emu.program_adapter import ProgramAdapter
-from client_emu.terms import AdapterSettings, negotiated, settings_of
+from client_emu.terms import AdapterSettings, connected, negotiated, settings_of
 from client_emu.trust import ServerNotTrusted
 from client_emu.tunnel import Tunnel
 from client_emu.update import newer_package
@@ -87,7 +87,11 @@ class Connection:
         self.connected_at: float | None = None
         self.settings: AdapterSettings | None = None
         """What the adapter has; None before the first tunnel."""
-        self.adapter = self._make_adapter()
+        self.adapter: Adapter = UserAdapter(self.send_packet)
+        if options.tun:
+            self.adapter = KernelAdapter(options.tun, self.send_packet)
+        elif options.program:
+            self.adapter = ProgramAdapter(options.program, self.send_packet)
         self._timeline = timeline
         self._on_event = on_event
         self._ask = ask
@@ -100,13 +104,6 @@ class Connection:
         self._backlog: deque[bytes] = deque(maxlen=BACKLOG)
         self._news = trio.lowlevel.ParkingLot()
         self._events_seen = self._events_total = 0
-
-    def _make_adapter(self) -> Adapter:
-        if self.options.tun:
-            return KernelAdapter(self.options.tun, self.send_packet)
-        if self.options.program:
-            return ProgramAdapter(self.options.program, self.send_packet)
-        return UserAdapter(self.send_packet)
 
     @property
     def phase(self) -> Phase:
@@ -232,7 +229,10 @@ class Connection:
                     self._attempt_scope.cancel()
                 case Do.ANNOUNCE:
                     self.connected_at = self.now()
-                    self._emit(self._connected())
+                    assert self.settings is not None
+                    assert self.answer is not None
+                    cookie = self.token if self.options.show_cookie else None
+                    self._emit(connected(self.settings, self.answer.banner, cookie))
                 case Do.DROP_TUNNEL:
                     self._drop_tunnel()
                 case Do.START_DTLS:
@@ -317,13 +317,10 @@ class Connection:
             await self._show_banner(opened.answer.banner or self._dialer.banner)
             self.journal.stage(Stage.CONFIGURING, self.now())
         restart = rebuild is Rebuild.ADAPTER and not first
-        mtu = self.settings.mtu if self.settings is not None else 0
-        if restart:
-            self._emit(AdapterChanged("down", mtu))
-        wanted = self.options
-        self.settings = settings_of(
-            opened.terms, opened.answer, opened.peer[0], mtu=wanted.mtu, ipv6=wanted.ipv6
-        )
+        if restart and self.settings is not None:
+            self._emit(AdapterChanged("down", self.settings.mtu))
+        mtu, ipv6 = self.options.mtu, self.options.ipv6
+        self.settings = settings_of(opened.terms, opened.answer, opened.peer[0], mtu=mtu, ipv6=ipv6)
         try:
             await self.adapter.configure(self.settings, restart=restart)
         except AdapterFailed as error:
@@ -342,20 +339,6 @@ class Connection:
             question = Ask("accept? [y/n]:", False, "the banner was not accepted", banner, "y")
             if not ((await self._ask(question)) or "y").lower().startswith("y"):
                 raise LoginFailed(question.refusal)
-
-    def _connected(self) -> Connected:
-        settings = self.settings
-        assert settings is not None
-        return Connected(
-            ip4=str(settings.ip4.ip) if settings.ip4 else None,
-            ip6=str(settings.ip6.ip) if settings.ip6 else None,
-            mtu=settings.mtu,
-            routes=tuple(map(str, settings.routes)),
-            dns=tuple(map(str, settings.dns)),
-            domain=settings.domain or None,
-            banner=(self.answer.banner if self.answer is not None else "") or None,
-            cookie=self.token if self.options.show_cookie else None,
-        )
 
     # Tunnels
 

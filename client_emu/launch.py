@@ -15,7 +15,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-from client_emu.options import Gateway, is_token, parse_gateway, parse_pin
+from client_emu.gateway import Gateway, parse_gateway
+from client_emu.options import is_token, parse_pin
 
 MAX_FILE: Final = 64 * 1024  # bytes
 

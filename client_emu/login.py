@@ -16,6 +16,7 @@ never run.
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -198,17 +199,28 @@ class Login:
         return self._request("POST", self._gateway.path, body, fresh=fresh)
 
     def _request(self, method: str, path: str, body: bytes, *, fresh: bool = False) -> Request:
+        kind = "application/xml; charset=utf-8" if self._xml else "application/x-www-form-urlencoded"
+        headers = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("X-Transcend-Version", "1")]
+        headers += [("X-Aggregate-Auth", "1")] if self._xml else []
+        return self._plain_request(method, path, body, kind, headers, fresh=fresh)
+
+    def _plain_request(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        kind: str,
+        more: Sequence[tuple[str, str]] = (),
+        *,
+        fresh: bool = False,
+        delay: float = 0.0,
+    ) -> Request:
         self._rounds += 1
         headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
         if self._cookies:
             headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self._cookies.items())))
-        headers += [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("X-Transcend-Version", "1")]
-        if self._xml:
-            headers += [("X-Aggregate-Auth", "1"), ("Content-Type", "application/xml; charset=utf-8")]
-        else:
-            headers.append(("Content-Type", "application/x-www-form-urlencoded"))
-        headers.append(("Content-Length", str(len(body))))
-        return Request(self._gateway, method, path, tuple(headers), body, fresh)
+        headers += [*more, ("Content-Type", kind), ("Content-Length", str(len(body)))]
+        return Request(self._gateway, method, path, tuple(headers), body, fresh, delay)
 
     def _report(self, token: str | None, wait_uri: str | None) -> Step:
         """Answer a host scan: report, wait until the headend has it, then ask for the form again."""
@@ -219,25 +231,18 @@ class Login:
             return self._refuse("the headend keeps asking for a host scan")
         self._cookies["sdesktop"] = token
         self._wait_path, self._reported = self._action_path(wait_uri or "/"), False
-        return self._scan_request("POST", REPORT_PATH, REPORT)
-
-    def _scan_request(self, method: str, path: str, body: bytes = b"", delay: float = 0.0) -> Request:
-        self._rounds += 1
-        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        headers = [("Host", self._gateway.authority), ("User-Agent", self._options.user_agent)]
-        headers += [("Cookie", cookies), ("Content-Type", "text/xml"), ("Content-Length", str(len(body)))]
-        return Request(self._gateway, method, path, tuple(headers), body, delay=delay)
+        return self._plain_request("POST", REPORT_PATH, REPORT, "text/xml")
 
     def _on_scan_answer(self, response: Response, wait_path: str) -> Step:
         if response.status != 200:
             return self._refuse(f"the headend answered {response.status} to a host scan")
-        if not self._reported:
-            self._reported = True
-            return self._scan_request("GET", wait_path)
-        if b'http-equiv="refresh"' in response.body:
-            return self._scan_request("GET", wait_path, delay=1.0)
-        self._wait_path = None
-        return self._open(self._group_asked or self._first_group)
+        waits = b'http-equiv="refresh"' in response.body
+        if self._reported and not waits:
+            self._wait_path = None
+            return self._open(self._group_asked or self._first_group)
+        delay = 1.0 if self._reported else 0.0
+        self._reported = True
+        return self._plain_request("GET", wait_path, b"", "text/xml", delay=delay)
 
     def _error_status(self, response: Response) -> Step:
         if not self._form_seen and response.status != 403 and (step := self._without_xml()):
@@ -278,9 +283,7 @@ class Login:
         if document.kind == "complete":
             token = document.session_token or self._cookies.get("webvpn", "")
             if not is_token(token):
-                return self._refuse(
-                    "the headend says the login is complete, but gave no usable session token"
-                )
+                return self._refuse("the headend calls the login complete, but gave no usable session token")
             self._finished = True
             return LoggedIn(self._gateway, token, document.banner, document.package_base)
         if document.unsupported is not None:
@@ -289,9 +292,8 @@ class Login:
             return self._report(document.host_scan.token, document.host_scan.wait_uri)
         form = document.form or AuthForm()
         if not (form.fields or form.groups or document.authentication_complete):
-            return self._refuse(
-                shown(document.error or document.message) or "the headend sent a form without inputs"
-            )
+            said = shown(document.error or document.message)
+            return self._refuse(said or "the headend sent a form without inputs")
         self._form_seen = True
         return self._on_form(form)
 
@@ -360,25 +362,19 @@ class Login:
 
     def _ask(self, field: FormField) -> Ask:
         label = shown(field.label) or field.name
-        self._default = ""
         problem = shown(self._form.error or (self._document.error if self._document else None))
         said = problem or shown(self._form.message)
-        if field.type != "password":
-            user = "user" in field.name.lower()
-            option = "--user" if user else "an answer"
-            self._default = (self._options.user or "") if user else ""
-        else:
+        secret, user = field.type == "password", "user" in field.name.lower()
+        self._default = self._options.user or "" if user and not secret else ""
+        if secret:
             second = self._is_second_factor(field)
-            given = self._options.second_password if second else self._options.password
-            if given is not None:
-                return Ask(label, True, f"login refused: {said or 'the password was not accepted'}", said)
             option = "--second-password" if second else "--password-file"
-        refusal = (
-            f"login refused: {problem}"
-            if problem
-            else f"the headend asks for {label!r}, and {option} was not given"
-        )
-        return Ask(label, field.type == "password", refusal, said, self._default)
+            if (self._options.second_password if second else self._options.password) is not None:
+                problem = said or "the password was not accepted"
+        else:
+            option = "--user" if user else "an answer"
+        refusal = f"the headend asks for {label!r}, and {option} was not given"
+        return Ask(label, secret, f"login refused: {problem}" if problem else refusal, said, self._default)
 
     def _submit(self) -> Step:
         self._password_sent = any(field.type == "password" for field in self._form.fields)

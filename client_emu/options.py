@@ -24,20 +24,6 @@ from client_emu.lifecycle import Rules
 from client_emu.network import Interface
 from client_emu.profile import Profile, check_preference, default
 
-__all__ = [
-    "QUIRKS",
-    "ClientOptions",
-    "Gateway",
-    "Platform",
-    "is_token",
-    "parse_compression",
-    "parse_gateway",
-    "parse_interface",
-    "parse_pin",
-    "parse_preference",
-    "parse_token",
-]
-
 MAX_MTU: Final = 16384 - 8  # a frame with its header has to fit one TLS record
 MIN_MTU: Final = 576
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.headers import ConnectAnswer
+from client_emu.events import Connected
 
 DEFAULT_DISCONNECTED_TIMEOUT: Final = 1800.0  # S49
 EVERYTHING4: Final = ipaddress.ip_network("0.0.0.0/0")
@@ -111,3 +112,17 @@ def negotiated(terms: Terms, answer: ConnectAnswer) -> dict[str, str]:
     }
     listed = {name: f"{value:g} seconds" if value else "none" for name, value in seconds.items()}
     return {"IP Address": str(terms.ip4 or terms.ip6), "MTU": str(terms.mtu), **listed}
+
+
+def connected(settings: AdapterSettings, banner: str, cookie: str | None) -> Connected:
+    """The event that tells all this."""
+    return Connected(
+        ip4=str(settings.ip4.ip) if settings.ip4 is not None else None,
+        ip6=str(settings.ip6.ip) if settings.ip6 is not None else None,
+        mtu=settings.mtu,
+        routes=tuple(map(str, settings.routes)),
+        dns=tuple(map(str, settings.dns)),
+        domain=settings.domain or None,
+        banner=banner or None,
+        cookie=cookie,
+    )

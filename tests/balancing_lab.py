@@ -15,7 +15,8 @@ from asa_emu.app import HostPort, Options, Running, run_headend
 from asa_emu.serve.balancing import LocalMeeting, Meeting
 from asa_emu.syslog.facts import Fact, Notice, TlsUp
 from client_emu.client import Client
-from client_emu.options import ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.options import ClientOptions
 from tests.headend_lab import CONFIG, EPOCH, PASSWORD
 
 CLUSTER = "127.0.0.1"

@@ -35,7 +35,8 @@ from asa_emu.wire.dtls import EXPORTER_LABEL, DtlsClient, Psk, Secret
 from asa_emu.wire.frames import Frame, FrameReader, PacketType, encode_frame
 from asa_emu.wire.packet import echo_request, parse_echo_untrusted
 from client_emu.client import Client
-from client_emu.options import ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.options import ClientOptions
 
 EPOCH = 1_354_313_604.0  # 22:13:24 UTC on Friday, 30 November 2012
 INSIDE = "10.77.0.1"

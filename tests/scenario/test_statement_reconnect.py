@@ -22,7 +22,8 @@ from asa_emu.wire.frames import PacketType
 from asa_emu.wire.timeline import Timeline
 from client_emu import Disconnected, Reconnected, Reconnecting
 from client_emu.client import Client
-from client_emu.options import ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.options import ClientOptions
 from tests.headend_lab import EPOCH, client, headend, record_events
 from tests.statement_lab import (
     CAFE,

@@ -13,7 +13,8 @@ from asa_emu.wire.client_package import ClientPackage, manifest, update_text
 from asa_emu.wire.errors import XmlError
 from client_emu.dial import TokenRefused
 from client_emu.exchange import DialFailed
-from client_emu.options import ClientOptions, Gateway
+from client_emu.gateway import Gateway
+from client_emu.options import ClientOptions
 from client_emu.update import Update, look_for_update
 from tests.fake_headend import TOKEN, Peer, fake_headend
 

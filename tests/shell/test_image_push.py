@@ -18,7 +18,8 @@ from asa_emu.wire.client_package import ClientPackage, version_key
 from client_emu.client import Client
 from client_emu.dial import TokenRefused
 from client_emu.exchange import DialFailed
-from client_emu.options import CLIENT_VERSION, ClientOptions, Gateway, Platform
+from client_emu.gateway import Gateway
+from client_emu.options import CLIENT_VERSION, ClientOptions, Platform
 from client_emu.update import look_for_update
 from tests.headend_lab import CONFIG, PASSWORD, RawClient, headend, login_document, request, session_of
 

@@ -10,6 +10,7 @@ import pytest
 
 from asa_emu.wire.auth_xml import AuthForm, FormField, HostScan, auth_complete, auth_request
 from client_emu.app import main
+from client_emu.gateway import Gateway, parse_gateway
 from client_emu.launch import MAX_FILE, Launch, parse_launch_untrusted
 from client_emu.login import (
     MAX_HOST_SCANS,
@@ -22,7 +23,7 @@ from client_emu.login import (
     Request,
     Response,
 )
-from client_emu.options import ClientOptions, Gateway, parse_gateway
+from client_emu.options import ClientOptions
 
 PIN = "pin-sha256:" + "A" * 43 + "="
 GOOD: dict[str, Any] = {"url": "https://192.0.2.1:8443/", "token": "beef", "pin": PIN}

@@ -20,8 +20,9 @@ from asa_emu.wire.auth_xml import (
     parse_client_document_untrusted,
     parse_legacy_reply_untrusted,
 )
+from client_emu.gateway import Gateway, parse_gateway
 from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Request, Response, Step
-from client_emu.options import ClientOptions, Gateway, parse_gateway
+from client_emu.options import ClientOptions
 
 USER = FormField("username", "Username:")
 PASSWORD = FormField("password", "Password:", "password")

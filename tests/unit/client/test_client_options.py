@@ -18,15 +18,14 @@ from client_emu.events import (
     Reconnecting,
     as_json,
 )
+from client_emu.gateway import Gateway, parse_gateway
 from client_emu.lifecycle import Rules
 from client_emu.network import Interface
 from client_emu.options import (
     ClientOptions,
-    Gateway,
     Platform,
     is_token,
     parse_compression,
-    parse_gateway,
     parse_interface,
     parse_pin,
     parse_preference,
