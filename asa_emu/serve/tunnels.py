@@ -259,14 +259,19 @@ class CstpTunnel:
             self._dirty = True
             self.link.gateway.dirty.append(self)
 
+    def _send_idle(self, frame: bytes) -> None:
+        """Say something because nothing was said: the moment to let go of the memory of a burst."""
+        self.connection.engine.shed()
+        self._send_control(frame)
+
     def send_dpd(self) -> None:
         """Ask the client for a sign of life."""
-        self._send_control(_DPD_REQUEST)
+        self._send_idle(_DPD_REQUEST)
 
     def send_keepalive(self) -> None:
         """Keep NATs and firewalls between here and the client from forgetting the connection (S42)."""
         if not self.connection.blocked:  # else there is enough under way, and no end of keepalives
-            self._send_control(_KEEPALIVE)
+            self._send_idle(_KEEPALIVE)
 
     def flush(self, now: float) -> None:
         """Send what this batch has written."""

@@ -26,10 +26,14 @@ _ffi: Any = _binding.ffi
 
 MAX_RECORD: Final = 16384  # plaintext bytes in one TLS record, RFC 8446 section 5.1
 _BIO_READ: Final = 65536  # above 128 KiB every read would be a fresh mmap
+_BURST: Final = 4096  # bytes that no handshake or idle tunnel moves at once
 SSL_ERROR_WANT_READ: Final = 2
 SSL_ERROR_ZERO_RETURN: Final = 6
 
-_CALLS = ("SSL_read", "SSL_write", "SSL_get_error", "ERR_clear_error", "BIO_read", "BIO_write")
+_CALLS = (
+    *("SSL_read", "SSL_write", "SSL_get_error", "SSL_set_bio", "ERR_clear_error"),
+    *("BIO_read", "BIO_write", "BIO_new", "BIO_s_mem", "BIO_get_mem_data"),
+)
 _PARTS = ("_ssl", "_into_ssl", "_from_ssl")
 _probe = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
 FAST: bool = all(hasattr(_lib, name) for name in _CALLS) and all(hasattr(_probe, name) for name in _PARTS)
@@ -71,6 +75,7 @@ class TlsEngine:
     __slots__ = (
         "_connection",
         "_from_ssl",
+        "_grown",
         "_into_ssl",
         "_ssl",
         "cipher_name",
@@ -93,6 +98,7 @@ class TlsEngine:
         self._into_ssl: Any
         self._from_ssl: Any
         self._ssl, self._into_ssl, self._from_ssl = (getattr(connection, name, None) for name in _PARTS)
+        self._grown = False
         self.handshaken = False
         self.cipher_name = ""
         """OpenSSL's name of the suite, such as `TLS_AES_256_GCM_SHA384`; empty before the handshake."""
@@ -107,7 +113,10 @@ class TlsEngine:
             return
         if FAST:
             view = _ffi.from_buffer(data)
-            _lib.BIO_write(self._into_ssl, view, len(view))
+            size = len(view)
+            if size > _BURST:
+                self._grown = True
+            _lib.BIO_write(self._into_ssl, view, size)
         else:
             self._connection.bio_write(data)
 
@@ -187,8 +196,9 @@ class TlsEngine:
     def output(self) -> bytes:
         """Ciphertext for the wire, all there is; empty when there is none."""
         data = self._read_bio()
-        if len(data) < _BIO_READ:
+        if len(data) < _BURST:
             return data
+        self._grown = True
         chunks = [data]
         while len(data) == _BIO_READ:
             data = self._read_bio()
@@ -204,6 +214,24 @@ class TlsEngine:
             return self._connection.bio_read(_BIO_READ)
         except SSL.WantReadError:
             return b""
+
+    def shed(self) -> None:
+        """Give back what a burst has made the BIOs grow to, which they never do by themselves.
+
+        For a connection that has fallen idle. Without effect while a BIO holds anything.
+        """
+        if not self._grown or not FAST:
+            return
+        start = _ffi.new("char **")
+        if any(_lib.BIO_get_mem_data(bio, start) for bio in (self._into_ssl, self._from_ssl)):
+            return
+        self._grown = False
+        # freed first, so that the new ones lie where the old ones were and the heap's end can fall
+        _lib.SSL_set_bio(self._ssl, _ffi.NULL, _ffi.NULL)
+        into, out = _lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_new(_lib.BIO_s_mem())
+        _lib.SSL_set_bio(self._ssl, into, out)
+        self._into_ssl = self._connection._into_ssl = into
+        self._from_ssl = self._connection._from_ssl = out
 
     def exporter(self, label: bytes, length: int) -> bytes:
         """RFC 5705 keying material without a context; the same on both ends of this connection."""

@@ -34,7 +34,7 @@ def ends(fast: bool, tmp_path: Path) -> tuple[TlsEngine, TlsEngine]:
 
 
 def carried(source: TlsEngine, target: TlsEngine) -> bytes:
-    scratch = Scratch(4 * MAX_RECORD)
+    scratch = Scratch(8 * MAX_RECORD)
     target.feed(source.output())
     return bytes(scratch.view[: target.read_into(scratch)])
 
@@ -87,3 +87,39 @@ def test_a_forged_record_breaks_the_connection(ends: tuple[TlsEngine, TlsEngine]
 def test_both_ends_export_the_same_key(ends: tuple[TlsEngine, TlsEngine]) -> None:
     client, server = ends
     assert client.exporter(b"EXPORTER-test", 32) == server.exporter(b"EXPORTER-test", 32)
+
+
+def test_an_idle_connection_sheds_what_a_burst_needed_and_goes_on(ends: tuple[TlsEngine, TlsEngine]) -> None:
+    client, server = ends
+    for _ in range(3):
+        for _ in range(40):
+            client.write(bytes(1408))
+            server.write(bytes(1408))
+        assert carried(client, server) == bytes(40 * 1408)
+        assert carried(server, client) == bytes(40 * 1408)
+        server.shed()
+        client.shed()
+    client.write(b"after")
+    server.write(b"wards")
+    assert carried(client, server) == b"after"
+    assert carried(server, client) == b"wards"
+    server.close_notify()
+    assert carried(server, client) == b""
+    assert isinstance(client.ended, TlsClosed)
+
+
+def test_nothing_is_shed_that_still_waits(ends: tuple[TlsEngine, TlsEngine]) -> None:
+    client, server = ends
+    for _ in range(40):
+        client.write(bytes(1408))
+    wire = client.output()
+    server.feed(wire[:-10])  # the last record lacks its end
+    scratch = Scratch(8 * MAX_RECORD)
+    assert server.read_into(scratch) == 39 * 1408
+    server.shed()
+    server.feed(wire[-10:])
+    server.shed()
+    assert server.read_into(scratch) == 1408
+    server.write(b"not taken out yet")
+    server.shed()
+    assert carried(server, client) == b"not taken out yet"
