@@ -39,6 +39,20 @@ def ping_packet(client: Client) -> bytes:
     return echo_request(source, gateway, 1, 1, bytes(SIZE - 28))
 
 
+def echo_burst(client: Client, count: int) -> None:
+    """Send so many echo requests at once and read the replies."""
+    frame = encode_frame(PacketType.DATA, ping_packet(client))
+    for _ in range(count):
+        client.engine.write(frame)
+    client.sock.setblocking(True)
+    client.sock.sendall(client.engine.output())
+    missing = count * len(frame)
+    while missing > 0:
+        client.receive()
+        missing -= len(client.read())
+    client.sock.setblocking(False)
+
+
 class TlsUpload:
     """Writes to every tunnel whose socket takes more."""
 

@@ -104,7 +104,7 @@ def cores() -> tuple[int, int]:
 
 
 @contextmanager
-def headend(dpd: int = 10) -> Iterator[HeadendUnderTest]:
+def headend(dpd: int) -> Iterator[HeadendUnderTest]:
     """A fresh headend on its core, with this process on the other; `dpd` is its DPD interval in seconds."""
     before = os.sched_getaffinity(0)
     own, other = cores()

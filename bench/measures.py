@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from bench import dtls_records, floor, hub_forward, liveness_hour, session_timers
 from bench.client import Client, DtlsTunnel, Steps, client_context, connect, hear_out, log_in, shake_hands
 from bench.crowd import answer_probes, run_scripts, until
-from bench.flood import DtlsEcho, DtlsUpload, TlsEcho, TlsUpload
+from bench.flood import DtlsEcho, DtlsUpload, TlsEcho, TlsUpload, echo_burst
 from bench.headend import USERS, HeadendUnderTest, Stopwatch, Traffic, headend
 
 AT_ONCE = 16
@@ -26,6 +26,7 @@ HELD = 1000
 STORM = 500
 _WARM_UP = 0.5  # seconds
 _WARM_UP_LOGINS = 200
+_PROBED_EVERY = 10  # seconds
 
 Facts = dict[str, Any]
 
@@ -88,7 +89,7 @@ def _return(client: Client) -> Steps:
 
 def tls_handshakes(seconds: float) -> Facts:
     """TLS 1.3 handshakes, each on a connection of its own."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         clients = (site.client() for _ in itertools.count())
         greetings = ((client, _greet(client)) for client in clients)
@@ -100,7 +101,7 @@ def tls_handshakes(seconds: float) -> Facts:
 
 def logins(seconds: float) -> Facts:
     """TLS handshake, init, auth-reply and CONNECT on one connection."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         visits = site.visits()
         run_scripts(itertools.islice(visits, _WARM_UP_LOGINS), AT_ONCE)
@@ -130,7 +131,7 @@ def _sent(traffic: Traffic) -> int:
 
 def tls_up(seconds: float, tunnels: int = 1) -> Facts:
     """Packets received over TLS."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         return _packets(site, TlsUpload(site.hold(tunnels)), seconds, 350_000, _received)
 
@@ -142,7 +143,7 @@ def tls_up_16(seconds: float) -> Facts:
 
 def tls_echo(seconds: float, tunnels: int = 1) -> Facts:
     """Packets echoed over TLS."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         return _packets(site, TlsEcho(site.hold(tunnels)), seconds, 170_000, _sent)
 
@@ -154,7 +155,7 @@ def tls_echo_16(seconds: float) -> Facts:
 
 def dtls_up(seconds: float, *, segmented: bool = True) -> Facts:
     """Packets received over DTLS, from a sender that uses UDP_SEGMENT."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         clients = site.hold(1)
         flood = DtlsUpload(clients, [DtlsTunnel(c, under_test) for c in clients], segmented=segmented)
@@ -168,16 +169,18 @@ def dtls_up_single(seconds: float) -> Facts:
 
 def dtls_echo(seconds: float) -> Facts:
     """Packets echoed over DTLS."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         clients = site.hold(1)
         flood = DtlsEcho(clients, [DtlsTunnel(c, under_test) for c in clients])
         return _packets(site, flood, seconds, 120_000, _sent)
 
 
-def memory(_seconds: float, *, dtls: bool = False) -> Facts:
-    """What an idle session adds to the process, beside its TLS tunnel nothing."""
-    with headend() as under_test:
+def memory(_seconds: float, *, dtls: bool = False, burst: bool = False) -> Facts:
+    """What an idle session adds to the process; with `dtls` it has that tunnel too, with `burst` it has had
+    forty echoes at once, and a probe since then.
+    """
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         kept = [site.hold(50)]
         tunnels = [DtlsTunnel(client, under_test) for client in kept[0]] if dtls else []
@@ -186,6 +189,10 @@ def memory(_seconds: float, *, dtls: bool = False) -> Facts:
         kept.append(site.hold(HELD))
         if dtls:
             tunnels += [DtlsTunnel(client, under_test) for client in kept[1]]
+        if burst:
+            for client in kept[1]:
+                echo_burst(client, 40)
+            answer_probes([*kept[0], *kept[1]], 1.5 * _PROBED_EVERY)
         time.sleep(_WARM_UP)
         per_session = (under_test.pss_kib() - before) / HELD
         return {"unit": "KiB/session", "aim": 40, "value": round(per_session, 1), "sessions": HELD}
@@ -196,9 +203,14 @@ def memory_dtls(seconds: float) -> Facts:
     return memory(seconds, dtls=True)
 
 
+def memory_after_burst(seconds: float) -> Facts:
+    """The same for sessions that have not always been idle."""
+    return memory(seconds, burst=True)
+
+
 def storm(_seconds: float) -> Facts:
     """All TCP connections are reset at once; until every session is back with its token."""
-    with headend() as under_test:
+    with headend(_PROBED_EVERY) as under_test:
         site = Site(under_test)
         tokens = []
         for client in (held := site.hold(STORM)):
@@ -226,7 +238,7 @@ def storm(_seconds: float) -> Facts:
         }
 
 
-def idle(seconds: float, dpd: int = 10) -> Facts:
+def idle(seconds: float, dpd: int = _PROBED_EVERY) -> Facts:
     """CPU of sessions without traffic; the headend probes each every ten seconds and has its answer."""
     with headend(dpd) as under_test:
         site = Site(under_test)
@@ -275,6 +287,7 @@ MEASURES = {
     "dtls_echo": Measure(dtls_echo, "per_cpu_second"),
     "memory": Measure(memory, "value"),
     "memory_dtls": Measure(memory_dtls, "value"),
+    "memory_after_burst": Measure(memory_after_burst, "value"),
     "storm": Measure(storm, "wall"),
     "idle": Measure(idle, "value"),
     "idle_default": Measure(idle_default, "value"),
