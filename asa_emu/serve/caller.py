@@ -11,6 +11,7 @@ from asa_emu.headend.headend import Caller, ClientCertificate
 if TYPE_CHECKING:
     from asa_emu.serve.connection import Connection
 
+MAX_AGENT = 256  # bytes of a User-Agent that are kept
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, values as they came."""
 
@@ -23,7 +24,7 @@ def caller_of(connection: Connection, headers: Headers, *, certificate: bool) ->
         if name == b"host":
             host = value.decode("ascii", "replace")
         elif name == b"user-agent":
-            agent = intern(value.decode("latin-1"))  # sessions keep it, and few differ
+            agent = _agent(value)
     return Caller(
         peer=connection.peer,
         local_port=connection.local_port,
@@ -33,6 +34,14 @@ def caller_of(connection: Connection, headers: Headers, *, certificate: bool) ->
         cipher=engine.cipher_name,
         certificate=_client_certificate(connection) if certificate else None,
     )
+
+
+def _agent(value: bytes) -> str:
+    """A User-Agent as it is kept and shown on a console: short, and without what would move a cursor."""
+    text = value[:MAX_AGENT].decode("latin-1")
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "?" for character in text)
+    return intern(text)  # sessions keep it, and few differ
 
 
 def _client_certificate(connection: Connection) -> ClientCertificate | None:
