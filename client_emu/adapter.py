@@ -93,8 +93,6 @@ class UserAdapter:
         self._ports = itertools.count()
         self._pings: dict[tuple[int, int], trio.Event] = {}
         self._probes: dict[tuple[int, bytes, int, int], trio.MemorySendChannel[Answer]] = {}
-        self.unclaimed = 0
-        """Packets that nobody here waited for."""
 
     async def configure(self, settings: AdapterSettings, *, restart: bool = False) -> None:
         """Take the addresses to answer for."""
@@ -102,13 +100,10 @@ class UserAdapter:
         self._addresses = {found.version: found.ip.packed for found in interfaces if found is not None}
 
     def deliver(self, packets: list[bytes]) -> None:
-        """Answer a ping, wake the probe that waits for a reply, count the rest."""
+        """Answer pings, wake the probes that wait for a reply, drop the rest."""
         for packet in packets:
-            try:
-                if not (self._take_echo(packet) or self._take_answer(packet)):
-                    self.unclaimed += 1
-            except PacketError:
-                self.unclaimed += 1
+            with contextlib.suppress(PacketError):
+                self._take(packet)
 
     async def run(self) -> None:
         """Nothing runs here."""
@@ -119,9 +114,7 @@ class UserAdapter:
     async def ping(
         self, destination: str, count: int = 1, limit: float = 2.0, size: int = PING_SIZE
     ) -> PingResult:
-        """Send `count` echo requests of `size` bytes one after the other, each waiting up to
-        `limit` seconds.
-        """
+        """Send `count` echo requests of `size` bytes in turn, each waiting up to `limit` seconds."""
         target = ipaddress.ip_address(destination)
         identifier = next(self._identifiers) & 0xFFFF
         round_trips: list[float] = []
@@ -130,9 +123,8 @@ class UserAdapter:
                 await trio.sleep(PING_INTERVAL_SECONDS)
             answered = self._pings[identifier, sequence] = trio.Event()
             sent_at = trio.current_time()
-            self._send(
-                echo_request(self._source_for(target), target.packed, identifier, sequence, bytes(size))
-            )
+            source = self._source_for(target)
+            self._send(echo_request(source, target.packed, identifier, sequence, bytes(size)))
             with trio.move_on_after(limit):
                 await answered.wait()
                 round_trips.append(trio.current_time() - sent_at)
@@ -149,8 +141,7 @@ class UserAdapter:
     async def tcp(
         self, destination: str, port: int, payload: bytes = b"", limit: float = 2.0
     ) -> bytes | None:
-        """Connect, send `payload`, and wait for the first data that comes back; none is waited for without
-        a payload.
+        """Connect, send `payload`, and wait for the first data that comes back; for none without a payload.
 
         None when nobody answers within `limit` seconds. Raises ConnectionRefusedError.
         """
@@ -197,33 +188,21 @@ class UserAdapter:
             raise ValueError(f"this session has no IPv{target.version} address")
         return source
 
-    def _take_echo(self, packet: bytes) -> bool:
+    def _take(self, packet: bytes) -> None:
         echo = parse_echo_untrusted(packet)
-        if echo is None or echo.destination not in self._addresses.values():
-            return False
-        if not echo.is_reply:
-            self._send(echo_reply(echo))
-            return True
-        waiting = self._pings.get((echo.identifier, echo.sequence))
-        if waiting is None:
-            return False
-        waiting.set()
-        return True
-
-    def _take_answer(self, packet: bytes) -> bool:
+        if echo is not None:
+            if echo.destination not in self._addresses.values():
+                return
+            if not echo.is_reply:
+                self._send(echo_reply(echo))
+            elif (waiting := self._pings.get((echo.identifier, echo.sequence))) is not None:
+                waiting.set()
+            return
         protocol = parse_ip_untrusted(packet).protocol
-        answer: Answer
-        if protocol == UDP:
-            answer = parse_udp_untrusted(packet)
-        elif protocol == TCP:
-            answer = parse_tcp_untrusted(packet)
-        else:
-            return False
-        key = (protocol, answer.source, answer.source_port, answer.destination_port)
-        if key not in self._probes:
-            return False
-        try:
-            self._probes[key].send_nowait(answer)
-        except trio.WouldBlock:
-            return False
-        return True
+        if protocol not in (UDP, TCP):
+            return
+        answer = parse_udp_untrusted(packet) if protocol == UDP else parse_tcp_untrusted(packet)
+        probe = self._probes.get((protocol, answer.source, answer.source_port, answer.destination_port))
+        if probe is not None:
+            with contextlib.suppress(trio.WouldBlock):
+                probe.send_nowait(answer)

@@ -46,7 +46,7 @@ class Client(Connection):
         """Version and suite of the DTLS tunnel, such as `DTLSv1.2 PSK-AES256-GCM-SHA384`; None
         while it is down.
         """
-        return self._dtls.cipher if self._dtls is not None else None
+        return self._dtls.cipher if self._dtls is not None and self._dtls.up else None
 
     @property
     def tls_cipher(self) -> str | None:
@@ -64,7 +64,7 @@ class Client(Connection):
     @property
     def udp_source_port(self) -> int | None:
         """Our port of the DTLS tunnel; None while it is down."""
-        return self._dtls.local_port if self._dtls is not None else None
+        return self._dtls.local_port if self._dtls is not None and self._dtls.up else None
 
     @property
     def server(self) -> str | None:

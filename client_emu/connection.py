@@ -12,8 +12,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import trio
@@ -66,10 +66,8 @@ class Connection:
         resolver: Resolver = resolve,
         **given: Any,
     ) -> None:
-        """With a profile it connects to the first host of it, and `given` are further `ClientOptions`.
-
-        Without `timeline` emulated time is the machine's; `resolver` finds the addresses of names. ValueError
-        for a file that cannot be used.
+        """With a profile, to the first host of it, and `given` are further `ClientOptions`. Without
+        `timeline` emulated time is the machine's. ValueError for a file that cannot be used.
         """
         if isinstance(options, Profile):
             options = ClientOptions.from_profile(options, **given)
@@ -98,7 +96,6 @@ class Connection:
         self._dialer = Dialer(options, self.network, resolver)
         self._tunnel: Tunnel | None = None
         self._dtls: DtlsChannel | None = None
-        self._handshaking: DtlsChannel | None = None
         self._attempt_scope = trio.CancelScope()
         self._parked: list[TlsStream] = []
         self._backlog: deque[bytes] = deque(maxlen=BACKLOG)
@@ -141,9 +138,7 @@ class Connection:
         self._nursery.start_soon(self._pace)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self.disconnect()
         finally:
@@ -262,8 +257,7 @@ class Connection:
         try:
             await self._dialer.reach(server)
         except DialFailed as error:
-            silent = isinstance(error, Silent)
-            self._do(self.lifecycle.unanswered(str(error), self.now(), silent=silent))
+            self._do(self.lifecycle.unanswered(str(error), self.now(), silent=isinstance(error, Silent)))
         except ServerNotTrusted as error:
             self._do(self.lifecycle.refused(str(error), self.now()))
         else:
@@ -277,12 +271,10 @@ class Connection:
             return
         self.journal.stage(Stage.LOGGED_IN, self.now())
         if self._dialer.package_base is not None and self.options.preference("AutoUpdate") == "true":
-            try:
-                newer = await newer_package(self._dialer, self.token, self.options.version)
-            except (DialFailed, TokenRefused, ServerNotTrusted, ProtocolError):
-                newer = None  # what cannot be told is no reason against a tunnel
-            if newer is not None:
-                self.journal.say("notice", NEWER.format(version=newer.version), self.now())
+            # what cannot be told is no reason against a tunnel
+            with suppress(DialFailed, TokenRefused, ServerNotTrusted, ProtocolError):
+                if newer := await newer_package(self._dialer, self.token, self.options.version):
+                    self.journal.say("notice", NEWER.format(version=newer.version), self.now())
         self._do(self.lifecycle.logged_in(self.now()))
 
     async def _attempt(self, scope: trio.CancelScope) -> None:
@@ -313,11 +305,11 @@ class Connection:
         rebuild, first = self.lifecycle.rebuild_for(opened.terms), self.answer is None
         if rebuild is Rebuild.NOTHING:
             return
+        restart = rebuild is Rebuild.ADAPTER and not first
         if first:
             await self._show_banner(opened.answer.banner or self._dialer.banner)
             self.journal.stage(Stage.CONFIGURING, self.now())
-        restart = rebuild is Rebuild.ADAPTER and not first
-        if restart and self.settings is not None:
+        elif restart and self.settings is not None:
             self._emit(AdapterChanged("down", self.settings.mtu))
         mtu, ipv6 = self.options.mtu, self.options.ipv6
         self.settings = settings_of(opened.terms, opened.answer, opened.peer[0], mtu=mtu, ipv6=ipv6)
@@ -337,7 +329,7 @@ class Connection:
         if banner and self.options.ask_all and self._ask is not None:
             self.journal.say("notice", "Please respond to banner.", self.now())
             question = Ask("accept? [y/n]:", False, "the banner was not accepted", banner, "y")
-            if not ((await self._ask(question)) or "y").lower().startswith("y"):
+            if not (await self._ask(question) or "y").lower().startswith("y"):
                 raise LoginFailed(question.refusal)
 
     # Tunnels
@@ -350,9 +342,8 @@ class Connection:
         self.journal.negotiated(negotiated(opened.terms, opened.answer), now)
         self._tunnel = Tunnel(opened, self._around, self.tls_traffic)
         self._nursery.start_soon(self._run_tunnel, self._tunnel)
-        for stream in self._parked:
-            stream.abort()
-        self._parked.clear()
+        while self._parked:
+            self._parked.pop().abort()
         while self._backlog:
             self._tunnel.send_packet(self._backlog.popleft())
         return actions
@@ -374,27 +365,20 @@ class Connection:
                 self._do(self.lifecycle.told_to_end(outcome.reason, self.now()))
             case BrokenPeer():
                 self._do(self.lifecycle.peer_broke_protocol(outcome.reason, self.now()))
-            case None:
-                pass
 
     async def _run_dtls(self) -> None:
-        tunnel = self._tunnel
-        if tunnel is None or tunnel.opened.answer.dtls is None:
+        opened = self._tunnel.opened if self._tunnel is not None else None
+        if opened is None or opened.answer.dtls is None:
             return
         try:
-            channel = DtlsChannel(tunnel.opened, tunnel.opened.answer.dtls, self._around, self.dtls_traffic)
+            channel = DtlsChannel(opened, opened.answer.dtls, self._around, self.dtls_traffic)
         except (DtlsError, OSError):
             self._do(self.lifecycle.dtls_lost(self.now()))
             return
-        self._handshaking = channel
-
-        def on_up() -> None:
-            self._handshaking, self._dtls = None, channel
-            self._do(self.lifecycle.dtls_up(channel.cipher, self.now()))
-
-        outcome = await channel.run(on_up)
-        if channel is self._dtls or channel is self._handshaking:
-            self._dtls = self._handshaking = None
+        self._dtls = channel
+        outcome = await channel.run(lambda: self._do(self.lifecycle.dtls_up(channel.cipher, self.now())))
+        if channel is self._dtls:
+            self._dtls = None
             if outcome is not None:
                 self._do(self.lifecycle.dtls_lost(self.now()))
 
@@ -410,7 +394,6 @@ class Connection:
             self._parked.append(tunnel.stream)
 
     def _drop_dtls(self) -> None:
-        for channel in (self._dtls, self._handshaking):
-            if channel is not None:
-                channel.abandon()
-        self._dtls = self._handshaking = None
+        channel, self._dtls = self._dtls, None
+        if channel is not None:
+            channel.abandon()

@@ -30,9 +30,10 @@ from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
 from client_emu.exchange import DialFailed, Exchange, Line, Silent, limited
 from client_emu.gateway import Gateway
-from client_emu.login import MAX_BODY, Ask, LoggedIn, Login, LoginRefused, Request, Response, Step, shown
+from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Step
 from client_emu.network import Interface, Network
 from client_emu.options import MAX_MTU, ClientOptions
+from client_emu.request import MAX_BODY, Request, Response, shown
 from client_emu.terms import Terms, terms_of
 from client_emu.trust import check_server
 

@@ -49,6 +49,8 @@ class DtlsChannel(Channel):
         secret = _secret(opened, granted)
         self._association = DtlsClient(secret, now=trio.current_time(), rng=secrets.token_bytes)
         self._socket, self._peer = _open_socket(opened, granted.port)
+        self.up = False
+        """Whether packets can go this way."""
         self._established = trio.Event()
         self._moved = trio.Event()
 
@@ -77,6 +79,7 @@ class DtlsChannel(Channel):
                         self._fail("the DTLS handshake was not answered")
                     await trio.lowlevel.checkpoint_if_cancelled()
                     self._liveness.restart(self._around.now())
+                    self.up = True
                     on_up()
                     nursery.start_soon(self._pace)
             return self._outcome
@@ -86,8 +89,8 @@ class DtlsChannel(Channel):
             self._socket.close()
 
     def send_packet(self, packet: bytes) -> bool:
-        """Send one IP packet; false when it is longer than the headend wants over DTLS."""
-        return len(packet) <= self._mtu and self._send(*self._pack(packet))
+        """Send one IP packet; false while not up, or when it is longer than the headend wants over DTLS."""
+        return self.up and len(packet) <= self._mtu and self._send(*self._pack(packet))
 
     @property
     def _carried(self) -> bool:

@@ -64,9 +64,7 @@ class Reconnected(Event):
 
 @dataclass(frozen=True, slots=True)
 class AdapterChanged(Event):
-    """A reconnect touched the adapter: it went `down`, came `up` with this MTU, or its `routes` were set
-    anew.
-    """
+    """A reconnect touched the adapter: it went `down`, came `up`, or its `routes` were set anew."""
 
     name: ClassVar[str] = "adapter"
     change: str
@@ -105,9 +103,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def as_json(event: Event) -> str:
-    """One line of JSON without its newline. A cookie that is not shown is left out, other empty values
-    are null.
-    """
+    """One line of JSON without its newline. A cookie that is not shown is left out, other gaps are null."""
     facts = {item.name: getattr(event, item.name) for item in fields(event)}
     if facts.get("cookie", "") is None:
         del facts["cookie"]

@@ -18,8 +18,8 @@ from asa_emu.transport.openssl import TlsBroken
 from asa_emu.transport.stream import TlsStream
 from asa_emu.transport.udp import Address
 from asa_emu.wire.headers import ConnectRequest, RawHeaders
-from client_emu.login import Request, Response, shown
 from client_emu.network import Interface, NetworkDown
+from client_emu.request import Request, Response, shown
 
 CONNECT_PATH: Final = "/CSCOSSLC/tunnel"
 MAX_HEAD: Final = 64 * 1024  # bytes of status line and headers; 65,535 is openconnect's limit for one line

@@ -35,10 +35,7 @@ AGENT, INTERFACE = "acvpnagent", "acvpnui"
 class Stage(enum.Enum):
     """Steps that are no events, with what is said at each; `{host}` is the headend's name."""
 
-    CONTACTING = (
-        "contacting host ({host}) for login information...",
-        "notice: Contacting {host}.",
-    )
+    CONTACTING = ("contacting host ({host}) for login information...", "notice: Contacting {host}.")
     LOGGED_IN = (
         "state: Connecting",
         "notice: Establishing VPN session...",
@@ -151,9 +148,8 @@ class Journal:
             case Connected() | Reconnected():
                 self.stage(Stage.CONNECTED, now)
             case Reconnecting():
-                self.record(
-                    AGENT, f"The {event.level} level of the VPN connection is being re-established.", now
-                )
+                text = f"The {event.level} level of the VPN connection is being re-established."
+                self.record(AGENT, text, now)
                 self.stage(Stage.RECONNECTING, now)
             case AdapterChanged(change="down"):
                 for text in RECONFIGURED:
@@ -181,9 +177,8 @@ class Journal:
         self.messages.append(message)
         if kind in ("notice", "error"):
             severity = "Error" if kind == "error" else "Information"
-            self.record(
-                INTERFACE, f"Message type {severity.lower()} sent to the user:\n{text}", now, severity
-            )
+            told = f"Message type {severity.lower()} sent to the user:\n{text}"
+            self.record(INTERFACE, told, now, severity)
         if self._on_message is not None:
             self._on_message(message)
 

@@ -16,9 +16,8 @@ from asa_emu.transport.tun import Tun, TunError, TunSettings
 from client_emu.adapter import AdapterFailed
 from client_emu.terms import AdapterSettings
 
-LOCAL_NETWORK: Final = ipaddress.ip_network(
-    "0.0.0.0/32"
-)  # "whatever the client is attached to", never a route
+# "whatever the client is attached to", never a route
+LOCAL_NETWORK: Final = ipaddress.ip_network("0.0.0.0/32")
 
 
 class KernelAdapter:

@@ -5,14 +5,12 @@ Facts flow in as method calls with the instant they became known; every method r
 shell, in order. The machine owns no socket, no clock and no secret.
 
     CONNECTING     Reach a server, log in, CONNECT. A packet that nobody answers is sent four times, then the
-                   next backup server is reached; never after the login has begun, for the password would go
-                   out again.
+                   next backup server is reached; not once a login has begun: no password goes out twice.
     CONNECTED      DTLS lost: data goes over TLS, DTLS is tried again. TLS lost: RECONNECTING; a DTLS tunnel
                    that still works carries the data meanwhile.
     RECONNECTING   Attempts with the token, first at tunnel level, after 30 s at session level, until the
                    disconnected timeout.
-    ENDED          for good: the headend refused the token, gave another address, ended the session, or
-                   time is up.
+    ENDED          for good: token refused, another address, told to end, or out of time.
 
 A suspended machine does nothing until `resume`. Call `on_deadline` once `next_deadline` has come. `Reach` is
 answered by `answered` or `unanswered`, `LOG_IN` by `logged_in` or `refused`, `ATTEMPT` by exactly one of
@@ -87,20 +85,13 @@ class Reach:
 class Do(enum.Enum):
     """Actions that need no more words."""
 
-    LOG_IN = enum.auto()
-    """Go on with the login at the server that answered."""
-    ATTEMPT = enum.auto()
-    """Open a TLS connection and CONNECT with the token."""
-    DROP_ATTEMPT = enum.auto()
-    """Give the attempt under way up; nothing is told about it afterwards."""
-    ANNOUNCE = enum.auto()
-    """The session stands for the first time: tell the world what it is."""
-    DROP_TUNNEL = enum.auto()
-    """Close the TLS tunnel without a word: the session is to be resumed (a DISCONNECT would end it)."""
-    START_DTLS = enum.auto()
-    """Begin a DTLS handshake with the keys of the present TLS tunnel."""
-    DROP_DTLS = enum.auto()
-    """Close the DTLS channel, or give its handshake up."""
+    LOG_IN = enum.auto()  # go on with the login at the server that answered
+    ATTEMPT = enum.auto()  # open a TLS connection and CONNECT with the token
+    DROP_ATTEMPT = enum.auto()  # give the attempt under way up; nothing is told about it afterwards
+    ANNOUNCE = enum.auto()  # the session stands for the first time: tell the world what it is
+    DROP_TUNNEL = enum.auto()  # close TLS without a word: a DISCONNECT would end the session
+    START_DTLS = enum.auto()  # begin a DTLS handshake with the keys of the present TLS tunnel
+    DROP_DTLS = enum.auto()  # close the DTLS channel, or give its handshake up
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +155,7 @@ class Lifecycle:
         """It did not: it was `silent` for a DPD interval, or cannot be talked to at all."""
         if self.phase is not Phase.CONNECTING:
             return ()
-        if silent and self._packets < ESTABLISHING_PACKETS:
-            self._packets += 1
+        if self._may_try_again(silent):
             return (Reach(self._server),)
         if self._server + 1 < self.rules.servers:
             self._server += 1
@@ -222,8 +212,7 @@ class Lifecycle:
             return ()
         self._attempt_open = False
         if self.phase is Phase.CONNECTING:
-            if silent and self._packets < ESTABLISHING_PACKETS:
-                self._packets += 1
+            if self._may_try_again(silent):
                 return self._attempt()
             return self._end(Failed(reason), 1)
         self._attempt_at = now + ATTEMPT_PAUSES[min(self._attempts, len(ATTEMPT_PAUSES) - 1)]
@@ -251,9 +240,7 @@ class Lifecycle:
         return () if self._attempt_open else self._try_now(now)
 
     def renew(self, now: float) -> Actions:
-        """The tunnel is to be replaced: its rekey is due, or the user wants it; at once, also between two
-        attempts.
-        """
+        """The tunnel is to be replaced at once: its rekey is due, or the user wants it."""
         if self.phase is Phase.CONNECTED:
             return self._lose(now, dtls_too=False, planned=True)
         return self.network_found(now)
@@ -351,6 +338,10 @@ class Lifecycle:
     def _session_level_at(self) -> float:
         return self._lost_at + TUNNEL_LEVEL_SECONDS if self.level is Level.TUNNEL else math.inf
 
+    def _may_try_again(self, silent: bool) -> bool:
+        self._packets += silent
+        return silent and self._packets <= ESTABLISHING_PACKETS
+
     def _lose(self, now: float, *, dtls_too: bool, planned: bool = False) -> Actions:
         if self.phase is not Phase.CONNECTED:
             return ()
@@ -405,6 +396,5 @@ class Lifecycle:
 
 
 def _changed_address(old: Terms, new: Terms) -> str:
-    was = " ".join(str(address) for address in (old.ip4, old.ip6) if address is not None)
-    now = " ".join(str(address) for address in (new.ip4, new.ip6) if address is not None)
+    was, now = (" ".join(str(ip) for ip in (terms.ip4, terms.ip6) if ip is not None) for terms in (old, new))
     return f"the headend changed the address of the session from {was} to {now}"

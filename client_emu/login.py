@@ -34,50 +34,19 @@ from asa_emu.wire.auth_xml import (
 from asa_emu.wire.errors import XmlError
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.options import ClientOptions, is_token
+from client_emu.request import Request, Response, shown
 
 MAX_ROUNDS: Final = 20  # requests of one login; the longest seen (redirect, group, two factors) has 7
 MAX_REDIRECTS: Final = 3  # openconnect's bound
 MAX_CERTIFICATE_ROUNDS: Final = 3  # openconnect's bound
 MAX_HOST_SCANS: Final = 2
-MAX_BODY: Final = 64 * 1024  # bytes; the XML parser takes no more
 MAX_COOKIES: Final = 32
-MAX_TEXT: Final = 300  # characters of a headend's text that are shown
 
 REPORT_PATH: Final = "/+CSCOE+/sdesktop/scan.xml?reusebrowser=1"
 REPORT: Final = (
     b'endpoint.os.version="Linux";\nendpoint.policy.location="Default";\nendpoint.device.protection="none";\n'
 )
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request to `gateway`; `fresh` asks for a new TLS connection, which offers the certificate."""
-
-    gateway: Gateway
-    method: str
-    path: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-    fresh: bool = False
-    delay: float = 0.0
-    """Seconds to wait before it."""
-    max_body: int = MAX_BODY
-    """Bytes of the answer's body that are taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answer; header names in any case, values as received. Bodies are at most 64 KiB."""
-
-    status: int
-    reason: str = ""
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header, whatever the case of its name."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +64,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """The login is done; CONNECT goes to `gateway`, on the connection of the last answer if it still
-    stands.
-    """
+    """The login is done; CONNECT goes to `gateway`, on the connection of the last answer if it stands."""
 
     gateway: Gateway
     token: str = field(repr=False)
@@ -416,9 +383,3 @@ class Login:
     def _refuse(self, reason: str) -> LoginRefused:
         self._finished = True
         return LoginRefused(reason)
-
-
-def shown(text: str | None) -> str:
-    """A text of the headend on one line, printable and bounded: it goes to terminals and logs."""
-    line = " ".join((text or "").split())[:MAX_TEXT]
-    return "".join(character if character.isprintable() else "." for character in line)

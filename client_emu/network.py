@@ -38,34 +38,24 @@ class Interface:
     failures: int = 0
 
 
-def wired_and_wireless() -> tuple[Interface, Interface]:
-    """What a machine has unless somebody says otherwise: a cable, and a radio that is off."""
-    return Interface("wired"), Interface("wireless", plugged=False)
-
-
 class Network:
-    """All interfaces of one client. The first that is plugged in is used first."""
+    """All interfaces of one client, by default a cable, and a radio that is off; the first is used first."""
 
     def __init__(self, interfaces: Iterable[Interface] = ()) -> None:
-        self.interfaces = {each.name: replace(each) for each in tuple(interfaces) or wired_and_wireless()}
+        given = tuple(interfaces) or (Interface("wired"), Interface("wireless", plugged=False))
+        self.interfaces = {each.name: replace(each) for each in given}
         self.in_use = next(iter(self.interfaces.values()))
         self.udp_blocked = False
         self._silent = False
         self._asleep = False
-        self._changed = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
 
     def choose(self) -> Interface:
         """The interface for the next connection. Raises NetworkDown."""
         plugged = [interface for interface in self.interfaces.values() if interface.plugged]
         if not plugged:
             raise NetworkDown("no network interface is plugged in")
-        self.in_use = min(
-            plugged,
-            key=lambda interface: (
-                interface.failures // FAILURES_PER_INTERFACE,
-                interface is not self.in_use,
-            ),
-        )
+        self.in_use = min(plugged, key=lambda i: (i.failures // FAILURES_PER_INTERFACE, i is not self.in_use))
         return self.in_use
 
     def carries(self, interface: Interface) -> bool:
@@ -79,12 +69,12 @@ class Network:
     async def carrier(self, interface: Interface) -> None:
         """Wait until something gets through."""
         while not self.carries(interface):
-            await self._changed.wait()
+            await self._changed.park()
 
     async def awake(self) -> None:
         """Wait until the machine does not sleep."""
         while self._asleep:
-            await self._changed.wait()
+            await self._changed.park()
 
     def plug(self, name: str, address: str | None = None, mtu: int | None = None) -> Interface:
         """Plug an interface in; one of a new name is made."""
@@ -93,7 +83,7 @@ class Network:
         interface.failures = 0
         interface.address = address or interface.address
         interface.mtu = mtu or interface.mtu
-        self._stir()
+        self._changed.unpark_all()
         return interface
 
     def unplug(self, name: str) -> Interface:
@@ -105,13 +95,9 @@ class Network:
     def silence(self, silent: bool) -> None:
         """Swallow everything from now on, with every cable in place, or stop doing so."""
         self._silent = silent
-        self._stir()
+        self._changed.unpark_all()
 
     def sleep(self, asleep: bool) -> None:
         """Put the machine to sleep, or wake it up."""
         self._asleep = asleep
-        self._stir()
-
-    def _stir(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.unpark_all()

@@ -31,9 +31,8 @@ CLIENT_VERSION: Final = "4.10.07061"
 KNOB_VERSION: Final = (2, 3, 111)  # CSCso17627: since then the reconnect after resume can be switched off
 QUIRKS: Final = ("CSCso17627", "CSCsr16670", "CSCsm69213")
 
-_TOKEN = re.compile(
-    r"[!-+\--:<-~]{1,4096}"
-)  # what may stand in a cookie, RFC 6265 section 4.1.1, and `"` as well
+# what may stand in a cookie, RFC 6265 section 4.1.1, and `"` as well
+_TOKEN = re.compile(r"[!-+\--:<-~]{1,4096}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
@@ -107,9 +106,7 @@ class ClientOptions:
 
     @property
     def user_agent(self) -> str:
-        """ocserv and anylink decide by its beginning what they may send: `AnyConnect` is the genuine
-        client's.
-        """
+        """Begins as the genuine client's: ocserv and anylink decide by that what they may send."""
         return f"AnyConnect {self.platform.agent} {self.version}"
 
     def preference(self, name: str) -> str:
@@ -137,23 +134,17 @@ class ClientOptions:
 
 
 def parse_token(text: str) -> str:
-    """Take the session token out of a bare value, `webvpn=VALUE`, or a `; ` list that holds it. Raises
-    ValueError.
-    """
+    """The session token in a bare value, `webvpn=VALUE`, or a `; ` list that holds it. Raises ValueError."""
     pairs = [pair.strip() for pair in text.split(";") if pair.strip()]
     named = [pair.removeprefix("webvpn=") for pair in pairs if pair.startswith("webvpn=")]
     token = named[0] if named else pairs[0] if len(pairs) == 1 else ""
     if not is_token(token):
-        raise ValueError(
-            "a cookie is a bare token, webvpn=TOKEN, or a list of cookies that holds webvpn=TOKEN"
-        )
+        raise ValueError("a cookie is a bare token, webvpn=TOKEN, or a list that holds webvpn=TOKEN")
     return token
 
 
 def is_token(text: str) -> bool:
-    """Whether `text` can be the value of a cookie: 1 to 4096 printable characters without blanks, `;`
-    or `,`.
-    """
+    """Whether it can be the value of a cookie: 1 to 4096 printable characters without blanks, `;` and `,`."""
     return _TOKEN.fullmatch(text) is not None
 
 

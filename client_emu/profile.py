@@ -188,24 +188,22 @@ class _Reader:
 
     def _read_preferences(self, parent: Element, inherited: bool | None = None) -> None:
         for element in parent.children:
-            if element.tag == "BackupServerList":
+            name, text = element.tag, element.text.strip()
+            if name == "BackupServerList":
                 self._backups += self._addresses(element)
                 continue
-            if element.tag not in _PREFERENCES:
+            if name not in _PREFERENCES:
                 self._pass_over(element)
                 continue
             said = element.attributes.get("UserControllable")
             if said not in (None, *_BOOL):
                 raise self._error(element, f"UserControllable is true or false, not {said!r}")
             users = said == "true" if said else inherited
-            text = element.text.strip()
             try:
-                value = check_preference(element.tag, text) if text else default(element.tag)
+                value = check_preference(name, text) if text else default(name)
             except ValueError as error:
                 raise self._error(element, str(error)) from None
-            self._preferences[element.tag] = Preference(
-                value, _leaves_to_user(element.tag) if users is None else users
-            )
+            self._preferences[name] = Preference(value, _leaves_to_user(name) if users is None else users)
             self._read_preferences(element, users)
 
     def _read_hosts(self, servers: Element) -> None:
@@ -220,13 +218,12 @@ class _Reader:
                 if element.tag not in _HOST_ELEMENTS:
                     self._pass_over(element)
             if (protocol := entry.find("PrimaryProtocol")) is not None and protocol.text.strip() != "SSL":
-                self._reports.append(f"{self._source}:{protocol.line}: {name} is reached by SSL all the same")
+                self._report(protocol, f"{name} is reached by SSL all the same")
             group = entry.find_text("UserGroup")
             address = entry.find("HostAddress") or entry.find("HostName") or entry
             backups = entry.find("BackupServerList")
-            gateway = self._gateway(address, group)
-            own = self._addresses(backups, group) if backups is not None else []
-            self._hosts.append(HostEntry(name, gateway, tuple(own)))
+            own = self._addresses(backups, group) if backups is not None else ()
+            self._hosts.append(HostEntry(name, self._gateway(address, group), tuple(own)))
 
     def _addresses(self, servers: Element, group: str | None = None) -> list[Gateway]:
         return [self._gateway(element, group) for element in servers.find_all("HostAddress")]
@@ -238,9 +235,10 @@ class _Reader:
             raise self._error(element, f"{element.tag}: {error}") from None
 
     def _pass_over(self, element: Element) -> None:
-        self._reports.append(
-            f"{self._source}:{element.line}: {element.tag[:40]} is not known and was passed over"
-        )
+        self._report(element, f"{element.tag[:40]} is not known and was passed over")
+
+    def _report(self, element: Element, text: str) -> None:
+        self._reports.append(f"{self._source}:{element.line}: {text}")
 
     def _error(self, element: Element, reason: str) -> ProfileError:
         return ProfileError(f"{self._source}:{element.line}: {reason}")

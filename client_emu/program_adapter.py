@@ -51,9 +51,11 @@ class ProgramAdapter:
                     pass_fds=[theirs.fileno()],
                     env={**os.environ, **told},
                 )
-        except OSError as error:
+        except BaseException as error:
             ours.close()
-            raise AdapterFailed(f"{self._command[0]}: {error.strerror}") from error
+            if isinstance(error, OSError):
+                raise AdapterFailed(f"{self._command[0]}: {error.strerror}") from error
+            raise
         self._socket = ours
 
     def deliver(self, packets: list[bytes]) -> None:
@@ -102,22 +104,22 @@ class ProgramAdapter:
 
 def environment(settings: AdapterSettings) -> dict[str, str]:
     """The settings by vpnc-script's names."""
-    told = {"reason": "connect", "INTERNAL_IP4_MTU": str(settings.mtu)}
-    if settings.headend is not None:
-        told["VPNGATEWAY"] = str(settings.headend)
-    if settings.ip4 is not None:
-        told["INTERNAL_IP4_ADDRESS"] = str(settings.ip4.ip)
-        told["INTERNAL_IP4_NETMASK"] = str(settings.ip4.netmask)
-        told["INTERNAL_IP4_NETMASKLEN"] = str(settings.ip4.network.prefixlen)
-    if settings.ip6 is not None:
-        told["INTERNAL_IP6_ADDRESS"] = str(settings.ip6.ip)
-        told["INTERNAL_IP6_NETMASK"] = str(settings.ip6)
-    told["INTERNAL_IP4_DNS"] = " ".join(str(server) for server in settings.dns)
-    if _DOMAIN.fullmatch(settings.domain):
-        told["CISCO_DEF_DOMAIN"] = settings.domain
-    for kind, networks in (("INC", settings.routes), ("EXC", settings.excluded)):
-        told |= _split(kind, networks)
-    return told
+    ip4, ip6 = settings.ip4, settings.ip6
+    told = {
+        "reason": "connect",
+        "VPNGATEWAY": settings.headend,
+        "INTERNAL_IP4_MTU": settings.mtu,
+        "INTERNAL_IP4_ADDRESS": ip4 and ip4.ip,
+        "INTERNAL_IP4_NETMASK": ip4 and ip4.netmask,
+        "INTERNAL_IP4_NETMASKLEN": ip4 and ip4.network.prefixlen,
+        "INTERNAL_IP6_ADDRESS": ip6 and ip6.ip,
+        "INTERNAL_IP6_NETMASK": ip6,
+        "INTERNAL_IP4_DNS": " ".join(map(str, settings.dns)),
+        "CISCO_DEF_DOMAIN": settings.domain if _DOMAIN.fullmatch(settings.domain) else None,
+        **_split("INC", settings.routes),
+        **_split("EXC", settings.excluded),
+    }
+    return {name: str(value) for name, value in told.items() if value is not None}
 
 
 def _split(kind: str, networks: Sequence[Network]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import trio
 
+from client_emu.adapter import PING_SIZE
 from client_emu.client import Client
 from client_emu.events import EVENTS, Event
 from client_emu.orders import VERBS, OrderRefused, carry_out
@@ -74,9 +75,7 @@ def parse_story(text: str) -> tuple[Act, ...]:
 
 
 async def play(story: tuple[Act, ...], client: Client) -> str | None:
-    """Play all acts, from when the session stands or has failed to; None, or which act went another way and
-    how.
-    """
+    """Play all acts, from when the session stands or has failed to; None, or which act failed and how."""
     await client.wait_settled()
     started = client.now()
     for act in story:
@@ -101,8 +100,7 @@ def _act(number: int, table: Any) -> Act:
     kinds = [key for key in ("do", "expect", "never") if key in facts]
     if len(kinds) != 1:
         raise StoryError(f"{title} has to have one of do, expect and never")
-    word = facts.pop(kinds[0])
-    known = _DEEDS if kinds == ["do"] else _HAPPENINGS
+    word, known = facts.pop(kinds[0]), _DEEDS if kinds == ["do"] else _HAPPENINGS
     if not isinstance(word, str) or word not in known:
         raise StoryError(f"{title}: {kinds[0]} is one of {', '.join(known)}")
     for key, value in facts.items():
@@ -118,7 +116,7 @@ def _act(number: int, table: Any) -> Act:
 
 async def _perform(act: Act, client: Client) -> str | None:
     if act.do is not None and act.do in PROBES:
-        return await _probe(act.do, act, client)
+        return await _probe(act.do, act.facts, client)
     if act.do is not None:
         try:
             await carry_out(client, {"do": act.do, **act.facts})
@@ -144,15 +142,13 @@ def _fits(event: Event, wanted: str | None, facts: Mapping[str, Any]) -> bool:
     )
 
 
-async def _probe(verb: str, act: Act, client: Client) -> str | None:
-    facts = act.facts
+async def _probe(verb: str, facts: Mapping[str, Any], client: Client) -> str | None:
     try:
         if verb == "ping":
-            result = await client.ping(facts["to"], facts.get("count", 1), size=facts.get("size", 56))
-            expected = facts.get("received", result.sent)
-            return (
-                None if result.received == expected else f"{result.received} of {result.sent} pings came back"
-            )
+            result = await client.ping(facts["to"], facts.get("count", 1), size=facts.get("size", PING_SIZE))
+            if result.received == facts.get("received", result.sent):
+                return None
+            return f"{result.received} of {result.sent} pings came back"
         probe = client.udp if verb == "udp" else client.tcp
         answer = await probe(facts["to"], facts.get("port", 7), facts.get("text", "hello").encode())
     except (ValueError, ConnectionRefusedError) as error:

@@ -44,9 +44,7 @@ def check_server(engine: TlsEngine, host: str, pin: str | None) -> None:
 
 
 def certificate_names(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a subject alternative name is this address, or this name with `*` for one whole first
-    label at most.
-    """
+    """Whether a subject alternative name is this address, or this name with at most its first label `*`."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):

@@ -20,10 +20,9 @@ from client_emu.login import (
     LoggedIn,
     Login,
     LoginRefused,
-    Request,
-    Response,
 )
 from client_emu.options import ClientOptions
+from client_emu.request import Request, Response
 
 PIN = "pin-sha256:" + "A" * 43 + "="
 GOOD: dict[str, Any] = {"url": "https://192.0.2.1:8443/", "token": "beef", "pin": PIN}

@@ -21,8 +21,9 @@ from asa_emu.wire.auth_xml import (
     parse_legacy_reply_untrusted,
 )
 from client_emu.gateway import Gateway, parse_gateway
-from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Request, Response, Step
+from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Step
 from client_emu.options import ClientOptions
+from client_emu.request import Request, Response
 
 USER = FormField("username", "Username:")
 PASSWORD = FormField("password", "Password:", "password")
