@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,8 @@ import trio
 from cyclopts import App, CycloptsError, Parameter
 
 from asa_emu.wire.compression import SUPPORTED, is_installed
+from asa_emu.wire.frames import MAX_SENT_PAYLOAD
+from asa_emu.wire.header_lines import MIN_MTU
 from client_emu.client import Client
 from client_emu.connection import ConnectFailed
 from client_emu.console import Console
@@ -33,8 +35,6 @@ from client_emu.launch import parse_launch_untrusted
 from client_emu.lifecycle import Phase
 from client_emu.options import (
     CLIENT_VERSION,
-    MAX_MTU,
-    MIN_MTU,
     QUIRKS,
     ClientOptions,
     Platform,
@@ -94,7 +94,7 @@ class Flags:
     """The user's name."""
     password_file: Path | None = None
     """A file whose first line is the password."""
-    second_password: str | None = None
+    second_password: str | None = field(default=None, repr=False)
     """The answer to a second factor."""
     group: str | None = None
     """The group to choose, by its label or its value."""
@@ -110,7 +110,7 @@ class Flags:
     """Trust servers whose certificate this authority signed, PEM; the default is what the system trusts."""
     pin: str | None = None
     """Trust the server with this key alone: pin-sha256:BASE64."""
-    cookie: str | None = None
+    cookie: str | None = field(default=None, repr=False)
     """Resume a session instead of logging in: a token, webvpn=TOKEN, or a list of cookies."""
     show_cookie: _Flag = False
     """Show the session's cookie when connected."""
@@ -168,8 +168,8 @@ class Flags:
             raise UsageError("--key needs --cert")
         if self.tun is not None and self.script_tun is not None:
             raise UsageError("--tun and --script-tun are two adapters: give one")
-        if self.mtu is not None and not MIN_MTU <= self.mtu <= MAX_MTU:
-            raise UsageError(f"--mtu is from {MIN_MTU} to {MAX_MTU} bytes")
+        if self.mtu is not None and not MIN_MTU <= self.mtu <= MAX_SENT_PAYLOAD:
+            raise UsageError(f"--mtu is from {MIN_MTU} to {MAX_SENT_PAYLOAD} bytes")
         if self.dpd is not None and not 0 <= self.dpd <= 86400:
             raise UsageError("--dpd is from 0 to 86400 seconds")
         for quirk in self.quirk:

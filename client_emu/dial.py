@@ -27,12 +27,13 @@ from asa_emu.transport.contexts import client_context
 from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.compression import STATELESS
 from asa_emu.wire.errors import HeaderError
+from asa_emu.wire.frames import MAX_SENT_PAYLOAD
 from asa_emu.wire.headers import ConnectAnswer, ConnectRequest, parse_connect_answer_untrusted
 from client_emu.exchange import DialFailed, Exchange, Line, Silent, limited
 from client_emu.gateway import Gateway
 from client_emu.login import Ask, LoggedIn, Login, LoginRefused, Step
 from client_emu.network import Interface, Network
-from client_emu.options import MAX_MTU, ClientOptions
+from client_emu.options import ClientOptions
 from client_emu.request import MAX_BODY, Request, Response, shown
 from client_emu.terms import Terms, terms_of
 from client_emu.trust import check_server
@@ -277,7 +278,7 @@ class Dialer:
             hostname=options.hostname,
             accept_encoding=options.compression,
             base_mtu=base_mtu,
-            mtu=min(options.mtu or base_mtu - DTLS_WORST_OVERHEAD - header, MAX_MTU),
+            mtu=min(options.mtu or base_mtu - DTLS_WORST_OVERHEAD - header, MAX_SENT_PAYLOAD),
             address_types=("IPv6", "IPv4") if options.ipv6 else ("IPv4",),
             full_ipv6=options.ipv6,
             previous_ip4=previous.ip4 if previous is not None else None,

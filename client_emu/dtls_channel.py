@@ -21,6 +21,7 @@ from asa_emu.transport.udp import Address, UdpSocket
 from asa_emu.wire.dtls import (
     DTLS12_HEADER,
     DTLS_HEADER,
+    EXPORTER_LABEL,
     DtlsClient,
     Psk,
     Resumption,
@@ -32,7 +33,6 @@ from asa_emu.wire.headers import DtlsAnswer
 from client_emu.channel import Channel, Lost, Outcome, Surroundings, Traffic
 from client_emu.dial import OpenTunnel
 
-EXPORTER_LABEL: Final = b"EXPORTER-openconnect-psk"
 HANDSHAKE_SECONDS: Final = 12.0  # openconnect's limit, run time
 
 

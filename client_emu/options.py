@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from asa_emu.wire.dtls import DTLS12_NAMES, DTLS_NAMES
+from asa_emu.wire.header_lines import MIN_MTU
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.lifecycle import Rules
 from client_emu.network import Interface
 from client_emu.profile import Profile, check_preference, default
-
-MAX_MTU: Final = 16384 - 8  # a frame with its header has to fit one TLS record
-MIN_MTU: Final = 576
 
 CLIENT_VERSION: Final = "4.10.07061"
 KNOB_VERSION: Final = (2, 3, 111)  # CSCso17627: since then the reconnect after resume can be switched off

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from asa_emu.wire.header_lines import MIN_MTU
 from client_emu.client import Client
 
 VERBS: Final = ("disconnect", "detach", "reconnect", "suspend", "resume", "unplug", "plug")
@@ -49,8 +50,7 @@ async def carry_out(client: Client, order: Mapping[str, object]) -> None:
             case "plug":
                 client.plug(_text(order, "interface"), _text(order, "address"), _mtu(order))
             case verb:
-                known = f"{', '.join(VERBS[:-1])} and {VERBS[-1]}"
-                raise OrderRefused(f"there is no command {str(verb)[:64]!r}; there are {known}")
+                raise OrderRefused(f"there is no command {str(verb)[:64]!r}; there are {', '.join(VERBS)}")
     except ValueError as error:
         raise OrderRefused(str(error)) from error
 
@@ -64,6 +64,6 @@ def _text(order: Mapping[str, object], name: str) -> str | None:
 
 def _mtu(order: Mapping[str, object]) -> int | None:
     value = order.get("mtu")
-    if value is None or (isinstance(value, int) and 576 <= value <= 65535):
+    if value is None or (isinstance(value, int) and MIN_MTU <= value <= 65535):
         return value
-    raise OrderRefused("mtu is from 576 to 65535 bytes")
+    raise OrderRefused(f"mtu is from {MIN_MTU} to 65535 bytes")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client_emu.app import main
+from client_emu.app import Flags, main
 
 PIN = "pin-sha256:" + "A" * 43 + "="
 
@@ -77,3 +77,9 @@ def test_unreachable_headend_fails_with_1(closed_port: str, capsys: pytest.Captu
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["connect", "--help"]) == 0
     assert "--second-password" in capsys.readouterr().out
+
+
+def test_no_flag_shows_a_secret_by_itself() -> None:
+    flags = Flags(user="walter", second_password="a-secret", cookie="a-secret")
+    assert "walter" in repr(flags)
+    assert "a-secret" not in repr(flags)
