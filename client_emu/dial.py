@@ -176,7 +176,8 @@ class Dialer:
         self.gateway = gateway
 
     async def _exchange(self, request: Request) -> Response:
-        if request.fresh or request.gateway.authority != self.gateway.authority:
+        elsewhere = request.fresh or request.gateway.authority != self.gateway.authority
+        if elsewhere or (self._connection is not None and self._connection.stale):
             await self.aclose()
         self._go_to(request.gateway)
         kept = self._connection
@@ -184,7 +185,7 @@ class Dialer:
             return await self._request(request)
         except DialFailed as error:
             await self.aclose()
-            if kept is None or kept.answered or isinstance(error, Silent):
+            if kept is None or kept.answered or request.once or isinstance(error, Silent):
                 raise
             # a headend may close a kept connection at any time; the request was not answered
             return await self._request(request)

@@ -7,6 +7,7 @@ it has to be done, which trickling does not extend, and turns every foreign erro
 from __future__ import annotations
 
 import contextlib
+import select
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -52,6 +53,13 @@ class Exchange:
         self.answered = True
         """Whether the last request has an answer, or the beginning of one."""
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the headend has closed it meanwhile: between requests it has nothing else to say."""
+        waiting = select.poll()
+        waiting.register(self.line.stream.socket.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
 
     async def request(self, request: Request) -> tuple[Response, bool]:
         """The answer, and whether another request may follow on this connection."""

@@ -348,7 +348,8 @@ class Login:
         path = self._action_path(self._form.action)
         group = self._group.value if self._group is not None else None
         if not self._xml:
-            return self._request("POST", path, legacy_reply(self._answers, group))
+            request = self._request("POST", path, legacy_reply(self._answers, group))
+            return replace(request, once=self._password_sent)
         try:
             body = auth_reply(
                 self._answers,
@@ -359,7 +360,7 @@ class Login:
             )
         except ValueError as error:
             return self._refuse(f"an answer cannot be sent: {error}")
-        return self._request("POST", path, body)
+        return replace(self._request("POST", path, body), once=self._password_sent)
 
     def _action_path(self, action: str) -> str:
         """Where a form is posted: on the same headend, whatever host the action names."""

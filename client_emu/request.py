@@ -23,6 +23,8 @@ class Request:
     fresh: bool = False
     delay: float = 0.0
     """Seconds to wait before it."""
+    once: bool = False
+    """It holds a secret, and is not sent again whatever comes of it."""
     max_body: int = MAX_BODY
     """Bytes of the answer's body that are taken."""
 

@@ -8,13 +8,13 @@ import pytest
 import trio
 
 from asa_emu.transport.openssl import TlsBroken
-from asa_emu.wire.auth_xml import AuthForm, FormField, auth_request
+from asa_emu.wire.auth_xml import AuthForm, FormField, auth_complete, auth_request
 from asa_emu.wire.frames import PacketType, encode_frame
 from asa_emu.wire.packet import echo_reply, parse_echo_untrusted
 from client_emu import Client, ClientOptions, ConnectFailed, parse_gateway
 from client_emu.journal import Message
 from client_emu.login import Ask
-from tests.fake_headend import FakeHeadend, Peer, fake_headend
+from tests.fake_headend import TOKEN, FakeHeadend, Peer, fake_headend
 
 Clock = trio.testing.MockClock
 FORM = auth_request(AuthForm(fields=(FormField("username"), FormField("password", type="password"))))
@@ -26,7 +26,12 @@ def options_for(headend: FakeHeadend, *, ask_all: bool = False) -> ClientOptions
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(b"x" * 70_000, "answer is too long"), (None, "answer took more than 30 s")]
+    ("body", "reason"),
+    [
+        (b"x" * 70_000, "answer is too long"),
+        (None, "answer took more than 30 s"),
+        (b"", "does not speak HTTP"),
+    ],
 )
 async def test_a_password_that_was_read_is_not_sent_again(
     tmp_path: Path, autojump_clock: Clock, body: bytes | None, reason: str
@@ -39,6 +44,8 @@ async def test_a_password_that_was_read_is_not_sent_again(
             passwords += b"secret" in await peer.request()
             if passwords and body is None:
                 await trio.sleep_forever()
+            if passwords and not body:
+                return
             await peer.answer(body if passwords and body else FORM)
 
     async with fake_headend(tmp_path, script) as headend:
@@ -46,6 +53,30 @@ async def test_a_password_that_was_read_is_not_sent_again(
             async with Client(options_for(headend)):
                 pass
     assert passwords == 1
+
+
+async def test_a_password_typed_slowly_goes_out_though_the_headend_hung_up_meanwhile(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.request()
+            await peer.answer(FORM)
+            return
+        assert b"secret" in await peer.request()
+        await peer.answer(auth_complete(TOKEN))
+        await peer.grant()
+        await trio.sleep_forever()
+
+    async def ask(question: Ask) -> str:
+        await trio.sleep(60)
+        return "secret"
+
+    async with fake_headend(tmp_path, script) as headend:
+        options = replace(options_for(headend), password=None)
+        async with Client(options, ask=ask) as vpn:
+            assert vpn.ip4 == "10.1.1.5"
+        assert headend.connections == 2
 
 
 async def hung_up_after(
