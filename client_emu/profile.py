@@ -220,13 +220,16 @@ class _Reader:
             if (protocol := entry.find("PrimaryProtocol")) is not None and protocol.text.strip() != "SSL":
                 self._report(protocol, f"{name} is reached by SSL all the same")
             group = entry.find_text("UserGroup")
-            address = entry.find("HostAddress") or entry.find("HostName") or entry
+            # an editor leaves empty elements behind
+            tag = "HostAddress" if entry.find_text("HostAddress") else "HostName"
+            address = entry.find(tag) or entry
             backups = entry.find("BackupServerList")
             own = self._addresses(backups, group) if backups is not None else ()
             self._hosts.append(HostEntry(name, self._gateway(address, group), tuple(own)))
 
     def _addresses(self, servers: Element, group: str | None = None) -> list[Gateway]:
-        return [self._gateway(element, group) for element in servers.find_all("HostAddress")]
+        filled = (element for element in servers.find_all("HostAddress") if element.text.strip())
+        return [self._gateway(element, group) for element in filled]
 
     def _gateway(self, element: Element, group: str | None) -> Gateway:
         try:

@@ -78,6 +78,13 @@ def test_an_editors_profile_is_read_whole() -> None:
     )
 
 
+def test_empty_addresses_are_absent_ones() -> None:
+    empty = "<HostAddress></HostAddress>"
+    entry = f"<HostName>vpn.test</HostName>{empty}<UserGroup/><BackupServerList>{empty}</BackupServerList>"
+    body = f"<AnyConnectProfile><ServerList><HostEntry>{entry}</HostEntry></ServerList></AnyConnectProfile>"
+    assert parse_profile_untrusted(body.encode()).hosts == (HostEntry("vpn.test", Gateway("vpn.test")),)
+
+
 def test_what_is_not_said_is_as_the_editor_leaves_it() -> None:
     profile = parse_profile_untrusted(b"<AnyConnectProfile/>")
     assert profile.hosts == ()
