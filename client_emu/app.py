@@ -8,6 +8,7 @@ told; 1 failed or lost; 2 usage. Nothing is asked with `--json` or without a ter
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -82,6 +83,8 @@ _Json = Annotated[bool, Parameter(negative="", help=JSON_HELP)]
 _List = Annotated[tuple[str, ...], Parameter(negative="")]
 
 
+_DEVICE = re.compile(r"(?!\.{1,2}$)[!-.0-~]{1,15}")  # what Linux takes, in ASCII
+_VERSION = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}[!-~]{0,32}$")  # goes into a header
 _PASSED_ON = ["user", "second_password", "group", "key", "ca", "show_cookie", "mtu", "dpd", "platform", "tun"]
 
 
@@ -168,6 +171,10 @@ class Flags:
             raise UsageError("--key needs --cert")
         if self.tun is not None and self.script_tun is not None:
             raise UsageError("--tun and --script-tun are two adapters: give one")
+        if self.tun is not None and _DEVICE.fullmatch(self.tun) is None:
+            raise UsageError("--tun is a name of 1 to 15 characters without blanks and slashes")
+        if _VERSION.match(self.client_version) is None:
+            raise UsageError("--client-version begins with numbers, as in 4.10.07061 and 2.3(111)")
         if self.mtu is not None and not MIN_MTU <= self.mtu <= MAX_SENT_PAYLOAD:
             raise UsageError(f"--mtu is from {MIN_MTU} to {MAX_SENT_PAYLOAD} bytes")
         if self.dpd is not None and not 0 <= self.dpd <= 86400:
