@@ -30,6 +30,7 @@ from client_emu.events import EVENTS, Event
 from client_emu.orders import VERBS, OrderRefused, carry_out
 
 WITHIN_SECONDS: Final = 30.0
+MAX_SECONDS: Final = 1e9  # TOML has nan and inf
 PROBES: Final[Mapping[str, Mapping[str, type]]] = {
     "ping": {"to": str, "count": int, "size": int, "received": int},
     "udp": {"to": str, "port": int, "text": str, "answer": str},
@@ -95,7 +96,7 @@ def _act(number: int, table: Any) -> Act:
         title += f" ({name})"
     times: dict[str, Any] = {key: facts.pop(key) for key in ("at", "after", "within") if key in facts}
     for key, value in times.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
             raise StoryError(f"{title}: {key} is a number of seconds")
     kinds = [key for key in ("do", "expect", "never") if key in facts]
     if len(kinds) != 1:

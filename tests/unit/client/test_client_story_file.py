@@ -56,6 +56,8 @@ def test_acts_of_every_kind() -> None:
         ("[[act]]\ndo = 'ping'", "ping needs to"),
         ("[[act]]\ndo = 'suspend'\nafter = -1", "after is a number of seconds"),
         ("[[act]]\ndo = 'suspend'\nat = true", "at is a number of seconds"),
+        ("[[act]]\ndo = 'suspend'\nat = nan", "at is a number of seconds"),
+        ("[[act]]\ndo = 'suspend'\nafter = inf", "after is a number of seconds"),
         ("[[act]]\nname = 'x'\ndo = 'suspend'\nwithin = 'soon'", r"act 1 \(x\): within is a number"),
     ],
 )
