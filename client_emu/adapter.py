@@ -44,7 +44,7 @@ Answer = UdpDatagram | TcpSegment
 
 
 class AdapterFailed(Exception):
-    """The adapter could not take its settings; the text says what is missing."""
+    """The adapter could not take its settings, or is gone; the text says what is missing."""
 
 
 class Adapter(Protocol):
@@ -59,7 +59,9 @@ class Adapter(Protocol):
         """Take packets out of the tunnel. Must not wait."""
 
     async def run(self) -> None:
-        """Send what is to be sent until cancelled; return at once when there is nothing to run."""
+        """Send what is to be sent until cancelled; return at once when there is nothing to run. Raises
+        AdapterFailed when the inner end is gone.
+        """
 
     async def aclose(self) -> None:
         """Undo `configure`."""

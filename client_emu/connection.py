@@ -159,12 +159,15 @@ class Connection:
 
     async def disconnect(self) -> None:
         """Log off: DISCONNECT to the headend, then close. Nothing happens when the connection has ended."""
+        await self._log_off("disconnected by the user", 0)
+
+    async def _log_off(self, reason: str, exit_code: int) -> None:
         if self.phase is not Phase.ENDED:
             self.journal.stage(Stage.DISCONNECTING, self.now())
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
-            await tunnel.farewell("disconnected by the user")
-        self._do(self.lifecycle.leave("disconnected by the user", self.now()))
+            await tunnel.farewell(reason)
+        self._do(self.lifecycle.leave(reason, self.now(), exit_code=exit_code))
 
     async def wait_settled(self) -> None:
         """Wait until the session stands, or has failed to; for others than the one who enters the client."""
@@ -320,10 +323,16 @@ class Connection:
                 raise
             self._emit(Error(str(error)))
         if first:
-            self._nursery.start_soon(self.adapter.run)
+            self._nursery.start_soon(self._run_adapter)
             return
         for change in ("up", "routes") if restart else ("routes",):
             self._emit(AdapterChanged(change, self.settings.mtu))
+
+    async def _run_adapter(self) -> None:
+        try:
+            await self.adapter.run()
+        except AdapterFailed as error:
+            await self._log_off(str(error), 1)
 
     async def _show_banner(self, banner: str) -> None:
         if banner and self.options.ask_all and self._ask is not None:

@@ -253,9 +253,9 @@ class Lifecycle:
         """What arrived cannot be a headend's; a new connection would bring the same."""
         return self._end(Failed(reason), 1)
 
-    def leave(self, reason: str, now: float) -> Actions:
-        """The user disconnects or detaches."""
-        return self._end(Disconnected(reason), 0)
+    def leave(self, reason: str, now: float, *, exit_code: int = 0) -> Actions:
+        """The user disconnects or detaches; with exit code 1, something on this machine failed."""
+        return self._end(Disconnected(reason), exit_code)
 
     # Suspend and resume
 

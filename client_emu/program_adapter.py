@@ -68,12 +68,13 @@ class ProgramAdapter:
                 self.dropped += 1
 
     async def run(self) -> None:
-        """Send what the program sends, until it ends."""
+        """Send what the program sends. Raises AdapterFailed when it ends, as openconnect gives up then."""
         assert self._process is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
-            await self._process.wait()
+            code = await self._process.wait()
             nursery.cancel_scope.cancel()
+        raise AdapterFailed(f"{self._command[0]} has ended with {code}")
 
     async def aclose(self) -> None:
         """End the program."""

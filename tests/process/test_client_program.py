@@ -193,6 +193,10 @@ def test_the_tunnel_is_handed_to_a_program(asa: HeadendProcess, password: Path, 
     with start(asa, password, "--json", "--script-tun", "/no/such/program") as program:
         assert program.wait() == 1
     assert events_of(program)[-1]["reason"].startswith("/no/such/program: ")
+    with start(asa, password, "--json", "--script-tun", "/bin/false", keep_stdin=True) as program:
+        assert program.wait() == 1
+    assert events_of(program)[-1] == {"event": "disconnected", "reason": "/bin/false has ended with 1"}
+    assert asa.sessions() == []
 
 
 @pytest.mark.slow
