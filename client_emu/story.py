@@ -138,7 +138,9 @@ async def _perform(act: Act, client: Client) -> str | None:
 
 def _fits(event: Event, wanted: str | None, facts: Mapping[str, Any]) -> bool:
     return event.name == wanted and all(
-        value in found if isinstance(found := getattr(event, key), str) else value == found
+        value in found
+        if isinstance(found := getattr(event, key), str) and isinstance(value, str)
+        else value == found
         for key, value in facts.items()
     )
 

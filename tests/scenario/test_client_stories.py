@@ -113,6 +113,7 @@ async def test_a_day_as_told(state: Path) -> None:
         ("[[act]]\nexpect='dtls'\n[[act]]\ndo='resume'\n[[act]]\nnever='dtls'\nwithin=1", None),
         ("[[act]]\ndo='ping'\nto='10.77.0.1'", None),
         ("[[act]]\nnever='dtls'\nwithin=1", "act 1: an event dtls came"),
+        ("[[act]]\nexpect='connected'\nip4=7\nwithin=1", "act 1: no event connected, ip4 7 came"),
         ("[[act]]\nafter=1\ndo='unplug'\ninterface='moon'", "act 1: no interface 'moon'"),
         ("[[act]]\nafter=1\ndo='ping'\nto='10.77.0.1'\nreceived=7", "act 1: 1 of 1 pings came back"),
         ("[[act]]\nafter=1\ndo='ping'\nto='nowhere'", "act 1: 'nowhere' does not appear to be an"),
