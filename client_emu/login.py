@@ -259,8 +259,9 @@ class Login:
             return self._report(document.host_scan.token, document.host_scan.wait_uri)
         form = document.form or AuthForm()
         if not (form.fields or form.groups or document.authentication_complete):
-            said = shown(document.error or document.message)
-            return self._refuse(said or "the headend sent a form without inputs")
+            said = shown(document.message)
+            reason = f"the headend sent a form without inputs{said and f': {said}'}"
+            return self._refuse(shown(document.error) or reason)
         self._form_seen = True
         return self._on_form(form)
 
