@@ -131,7 +131,8 @@ async def test_another_address_of_the_client_keeps_the_session(wire: Cable, ocse
             await dtls_is(vpn, True)
             assert vpn.tcp_source is not None
             assert vpn.tcp_source[0] == "192.0.2.77"
-            assert (await vpn.ping(ocserv.gateway)).received == 1
+            # ocserv loses what comes while its new worker takes the address over from the old one
+            assert (await vpn.ping(ocserv.gateway, count=5)).received > 0
         finally:
             wire.move_client(wire.client_address)
 
