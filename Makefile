@@ -7,14 +7,16 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+CRASH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check format bench conformance lock clean
+.PHONY: help setup demo test slow crash check format bench conformance lock clean
 
 help:
 	@echo 'make demo    a headend and a client: log in, lose the cable, resume, log off (seconds)'
 	@echo 'make test    the whole test suite; PYTEST_ARGS="-k word" narrows it'
 	@echo 'make slow    the tests that take half a minute each, with real peers'
+	@echo 'make crash   kill the active unit of a failover pair 500 times under 200 clients (CRASH_ARGS="--kills N")'
 	@echo 'make check   lint, formatting, types, layers'
 	@echo 'make format  let the formatter rewrite what make check would refuse'
 	@echo 'make bench   speed and memory, as JSON'
@@ -30,6 +32,9 @@ test: $(READY)
 
 slow: $(READY)
 	$(RUN) -m pytest -m slow $(PYTEST_ARGS)
+
+crash: $(READY)
+	@$(RUN) -m tests.crash $(CRASH_ARGS)
 
 check: $(READY)
 	$(RUN) -m ruff check .

@@ -111,6 +111,8 @@ class Unit:
 
     def failover(self) -> dict[str, Any]:
         """What `GET /v1/failover` says; empty when it does not answer."""
+        if not self.ready:
+            return {}
         try:
             return dict(self.headend.api("GET", "/v1/failover"))
         except (HeadendFailed, OSError):
@@ -122,7 +124,7 @@ class Unit:
 
     @property
     def active(self) -> bool:
-        return self.ready and self.failover().get("role") == "active"
+        return self.failover().get("role") == "active"
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -143,7 +143,9 @@ class Unit:
         self.valid_until = -math.inf
         self.link: Link = "up"
         self.heir = False
-        """It has seen an active mate, and so will take its sessions over; otherwise the pair starts anew."""
+        """It has seen an active mate, or the shell one that knew of sessions: it will take these over.
+        Otherwise the pair starts anew, as after a restart of both (their sessions are lost).
+        """
         self.reason = ""
         """Of the last change of role, in an ASA's words."""
         self._floor = 0

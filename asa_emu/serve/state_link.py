@@ -144,6 +144,8 @@ class StateLink:
             self._tell_refused(str(error))
         else:
             told, mate = self._signer.read_untrusted(raw)
+            # even if it is silent by now: what it has written or read is worth more than a new beginning
+            unit.heir = unit.heir or (mate is not None and mate.fence > 0)
             self._hear_mate(mate if raw.age < unit.hold else None, raw.age)
             step = unit.answered(told, sent_at, self._store.clock())
             self._store_answers(raw)
