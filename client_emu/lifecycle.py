@@ -178,7 +178,7 @@ class Lifecycle:
         """What the adapter has to take before a tunnel with these terms is used."""
         if self.terms is None:
             return Rebuild.ADAPTER
-        if terms.addresses != self.terms.addresses:
+        if not terms.keeps(self.terms):
             return Rebuild.NOTHING  # the session will be refused
         if (terms.ip4, terms.ip6, terms.mtu) != (self.terms.ip4, self.terms.ip6, self.terms.mtu):
             return Rebuild.ADAPTER
@@ -190,7 +190,7 @@ class Lifecycle:
             return ()
         before, rebuild = self.terms, self.rebuild_for(terms)
         self._attempt_open = False
-        if before is not None and terms.addresses != before.addresses:
+        if before is not None and not terms.keeps(before):
             return self._end(Disconnected(_changed_address(before, terms)), 1)
         if rebuild is Rebuild.ADAPTER:
             self.level = Level.SESSION  # S119, S120

@@ -44,6 +44,14 @@ class Terms:
         """The inside addresses without their masks."""
         return self.ip4 and self.ip4.ip, self.ip6 and self.ip6.ip
 
+    def keeps(self, before: Terms) -> bool:
+        """Whether these are terms of the same session: one address is as before, and none is another. A
+        headend takes IPv6 away while the MTU is too small for it, and gives it back.
+        """
+        pairs = zip(self.addresses, before.addresses, strict=True)
+        both = [new == old for new, old in pairs if new is not None and old is not None]
+        return bool(both) and all(both)
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:

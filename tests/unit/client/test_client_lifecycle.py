@@ -290,6 +290,25 @@ def test_changed_address_ends_with_the_reason() -> None:
     assert end.exit_code == 1
 
 
+@pytest.mark.statement("S119", "S132")
+def test_ipv6_goes_with_an_mtu_that_is_too_small_for_it_and_comes_back() -> None:
+    both = replace(TERMS, ip6=ipaddress.IPv6Interface("2001:db8::5/128"))
+    machine = connected(both)
+    for now, terms in ((101.0, replace(TERMS, mtu=1230)), (102.0, both)):
+        machine.renew(now)
+        assert machine.rebuild_for(terms) is Rebuild.ADAPTER
+        assert Emit(Reconnected("session", "10.1.1.5")) in machine.opened(terms, now)
+        assert machine.terms == terms
+
+
+@pytest.mark.parametrize("ip6", [None, "2001:db8::6/128"])
+def test_no_address_in_common_or_another_one_ends_the_session(ip6: str | None) -> None:
+    machine = connected(replace(TERMS, ip4=None, ip6=ipaddress.IPv6Interface("2001:db8::5/128")))
+    machine.renew(101.0)
+    (end,) = machine.opened(replace(TERMS, ip6=ipaddress.IPv6Interface(ip6) if ip6 else None), 101.0)
+    assert isinstance(end, End)
+
+
 @pytest.mark.statement("S46")
 def test_only_the_profile_switches_reconnecting_off() -> None:
     machine = connected(rules=Rules(auto_reconnect=False))
