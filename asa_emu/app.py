@@ -249,7 +249,7 @@ async def run_headend(
                     await tun.configure(tun_settings(config))
                 except TunError as error:
                     raise UsageError(f"--tun {tun.name}: {error}") from error
-                gateway.dispatcher.add(TunUplink(tun, hub))
+                gateway.dispatcher.add(TunUplink(tun, hub, gateway.dispatcher))
             async with (
                 _meeting(options) as meeting,
                 _store(options, said, listen) as store,

@@ -55,13 +55,17 @@ class KernelAdapter:
                 self._tun.write(packet)
 
     async def run(self) -> None:
-        """Send what the kernel routes into the tunnel."""
+        """Send what the kernel routes into the tunnel. Raises AdapterFailed when the device was deleted."""
         while (tun := self._tun) is not None:
             try:
                 await tun.wait_readable()
             except trio.ClosedResourceError:
                 continue  # closed for good, or opened anew
-            for packet in tun.drain():
+            try:
+                packets = tun.drain()
+            except TunError as error:
+                raise AdapterFailed(str(error)) from error
+            for packet in packets:
                 self._send(packet)
 
     async def aclose(self) -> None:

@@ -6,9 +6,14 @@ clients send.
 
 from __future__ import annotations
 
+import structlog
+
 from asa_emu.config import Config, inside_gateway
 from asa_emu.dataplane.hub import Hub
-from asa_emu.transport.tun import Interface, Network, Tun, TunSettings
+from asa_emu.serve.dispatcher import Dispatcher
+from asa_emu.transport.tun import Interface, Network, Tun, TunError, TunSettings
+
+log = structlog.get_logger(__name__)
 
 TUN_MTU = 1406  # `anyconnect mtu`'s default; sessions with less get fragments or an ICMP error
 
@@ -16,17 +21,24 @@ TUN_MTU = 1406  # `anyconnect mtu`'s default; sessions with less get fragments o
 class TunUplink:
     """The device as the dispatcher's handler."""
 
-    def __init__(self, tun: Tun, hub: Hub) -> None:
+    def __init__(self, tun: Tun, hub: Hub, dispatcher: Dispatcher) -> None:
         self._tun = tun
         self._hub = hub
+        self._dispatcher = dispatcher
 
     def fileno(self) -> int:
         """The device's descriptor."""
         return self._tun.fileno()
 
     def readable(self) -> None:
-        """Hand what the kernel sent to the sessions it is for."""
-        for packet in self._tun.drain():
+        """Hand what the kernel sent to the sessions it is for; a deleted device is heard no more."""
+        try:
+            packets = self._tun.drain()
+        except TunError as error:
+            log.error("uplink.lost", reason=str(error))
+            self._dispatcher.remove(self)
+            return
+        for packet in packets:
             self._hub.from_inside(packet)
 
     def writable(self) -> None:

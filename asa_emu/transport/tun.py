@@ -98,7 +98,9 @@ class Tun:
         await trio.lowlevel.wait_readable(self._fd)
 
     def drain(self) -> list[bytes]:
-        """The packets that wait, 64 at most; empty when there is none."""
+        """The packets that wait, 64 at most; empty when there is none. TunError when the device was deleted:
+        its descriptor is readable for ever then.
+        """
         packets = []
         try:
             for _ in range(_DRAIN):
@@ -106,8 +108,9 @@ class Tun:
         except BlockingIOError:
             pass
         except OSError as problem:
-            # EIO and EBADFD: the device is down or gone; packets come again when it is up.
-            if problem.errno not in (errno.EIO, errno.EBADFD):
+            if problem.errno == errno.EBADFD:
+                raise TunError(f"TUN device {self.name} is gone") from problem
+            if problem.errno != errno.EIO:  # it is down; packets come again when it is up
                 raise
         return packets
 

@@ -297,6 +297,14 @@ def test_kernel_tun_carries_the_systems_own_packets(wire: Cable, ocserv: Ocserv,
     assert "secret" not in program.transcript()
 
 
+def test_deleted_tun_ends_the_client(wire: Cable, ocserv: Ocserv, tmp_path: Path) -> None:
+    with client_program(wire, ocserv, tmp_path, "--tun", "vpn7") as program:
+        program.wait_for('"event": "connected"')
+        wire.client.run("ip", "link", "del", "vpn7")
+        assert program.wait() == 1
+    assert events_of(program)[-1] == {"event": "disconnected", "reason": "TUN device vpn7 is gone"}
+
+
 def test_detach_and_resume_from_the_command_line(wire: Cable, ocserv: Ocserv, tmp_path: Path) -> None:
     with client_program(wire, ocserv, tmp_path, "--show-cookie") as first:
         first.wait_for('"event": "connected"')

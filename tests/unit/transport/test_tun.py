@@ -18,14 +18,15 @@ from typing import Any
 import pytest
 import trio
 
+from asa_emu.dataplane import Hub, InsideNetwork, Port
+from asa_emu.serve.dispatcher import Dispatcher
+from asa_emu.serve.uplink import TunUplink
 from asa_emu.transport.tun import Tun, TunError, TunSettings
 from tests.peers.netns import Namespace, namespace
 
 
 async def _serve(wanted: dict[str, Any]) -> None:
     """Opens and configures a device, says how that went, and answers pings until stdin ends."""
-    from asa_emu.dataplane import Hub, InsideNetwork, Port
-
     tun = Tun.open(wanted["name"])
     try:
         await tun.configure(
@@ -167,6 +168,35 @@ def test_tun_counts_what_the_kernel_refuses(where: Namespace) -> None:
         finally:
             tun.close()
             tun.close()
+
+
+@pytest.mark.peer("netns", "tun")
+def test_tun_that_was_deleted_says_so(where: Namespace) -> None:
+    with where.entered():
+        tun = Tun.open("vpn0")
+        try:
+            where.run("ip", "link", "del", "vpn0")
+            with pytest.raises(TunError, match="TUN device vpn0 is gone"):
+                tun.drain()
+        finally:
+            tun.close()
+
+
+@pytest.mark.peer("netns", "tun")
+async def test_uplink_that_was_deleted_is_heard_no_more(where: Namespace) -> None:
+    batches: list[float] = []
+    dispatcher = Dispatcher(lambda: batches.append(trio.current_time()))
+    with where.entered():
+        tun = Tun.open("vpn0")
+        try:
+            dispatcher.add(TunUplink(tun, Hub(), dispatcher))
+            where.run("ip", "link", "del", "vpn0")
+            with trio.move_on_after(0.1):
+                await dispatcher.run()
+            assert len(batches) == 1
+        finally:
+            tun.close()
+            dispatcher.close()
 
 
 def _exchange(where: Namespace, host: str, port: int, data: bytes) -> bytes:
