@@ -140,11 +140,11 @@ class Interval:
             facts["limited_by"] = "generator"
         return facts
 
-    def rate(self, unit: str, count: float, aim: float) -> dict[str, Any]:
+    def rate(self, unit: str, count: float, aim: float | None = None) -> dict[str, Any]:
         """The figure for `count` of something done in this stretch."""
         return {
             "unit": unit,
-            "aim": aim,
+            **({} if aim is None else {"aim": aim}),
             "wall": round(count / self.wall),
             "per_cpu_second": round(count / self.headend_cpu),
             "seconds": round(self.wall, 2),
