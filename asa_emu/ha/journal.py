@@ -70,6 +70,8 @@ class Journal:
         self, db: SessionDb, key: bytes, clock: Callable[[], float], on_work: Callable[[], None]
     ) -> None:
         """`clock` is for lags alone; `on_work` is called when there is something to take again."""
+        self.heard = 0
+        """Events so far."""
         self.written = 0
         """The number of the newest entry that is safe."""
         self._db = db
@@ -136,6 +138,7 @@ class Journal:
             yield from waiting
 
     def _hear(self, event: SessionEvent) -> None:
+        self.heard += 1
         if self._live:
             self._dirty.setdefault(event.index, self._clock())
             self._on_work()

@@ -202,8 +202,11 @@ class Management:
 
     async def _cli(self, request: Request) -> Response:
         body = CliBody.model_validate_json(await request.body() or b"{}")
+        journal = self._gateway.journal
+        heard = 0 if journal is None else journal.heard
         reply = self._consoles.line(body.line, body.session, interactive=body.interactive)
-        await self._gateway.safe()
+        if journal is not None and journal.heard != heard:
+            await self._gateway.safe()  # it has logged somebody off
         answer: dict[str, Any] = {"text": reply.text, "prompt": reply.prompt.rstrip()}
         if body.interactive:
             answer |= {"prompt": reply.prompt, "hidden": reply.hidden_input, "closed": reply.closed}
