@@ -55,6 +55,9 @@ class Adapter(Protocol):
         down and up in between. Raises AdapterFailed.
         """
 
+    async def reroute(self) -> None:
+        """Let what stays outside the tunnel take the way that the machine has now. Raises AdapterFailed."""
+
     def deliver(self, packets: list[bytes]) -> None:
         """Take packets out of the tunnel. Must not wait."""
 
@@ -100,6 +103,9 @@ class UserAdapter:
         """Take the addresses to answer for."""
         interfaces = (settings.ip4, settings.ip6)
         self._addresses = {found.version: found.ip.packed for found in interfaces if found is not None}
+
+    async def reroute(self) -> None:
+        """There are no routes."""
 
     def deliver(self, packets: list[bytes]) -> None:
         """Answer pings, wake the probes that wait for a reply, drop the rest."""

@@ -287,6 +287,7 @@ class Connection:
         try:
             with scope:
                 try:
+                    await self.adapter.reroute()
                     opened = await self._dialer.open_tunnel(self.token, self.answer)
                     await self._prepare(opened)
                     fact = partial(self._adopt, opened)

@@ -48,6 +48,16 @@ class KernelAdapter:
         except TunError as error:
             raise AdapterFailed(str(error)) from error
 
+    async def reroute(self) -> None:
+        """Find the way to the headend anew: where it went through an address that is gone, it goes into the
+        tunnel.
+        """
+        try:
+            if self._tun is not None:
+                await self._tun.reroute()
+        except TunError as error:
+            raise AdapterFailed(str(error)) from error
+
     def deliver(self, packets: list[bytes]) -> None:
         """Give the kernel what came out of the tunnel."""
         if self._tun is not None:

@@ -58,6 +58,9 @@ class ProgramAdapter:
             raise
         self._socket = ours
 
+    async def reroute(self) -> None:
+        """Routes are the program's business."""
+
     def deliver(self, packets: list[bytes]) -> None:
         """Give the program what came out of the tunnel."""
         for packet in packets:

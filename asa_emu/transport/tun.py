@@ -15,10 +15,10 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -38,6 +38,9 @@ _DRAIN = 64
 """Packets taken out in one turn, so that others on the loop get theirs."""
 _LEAST_IPV6_MTU = 1280
 _RTN_UNICAST = 1
+_RTNH_F_DEAD_OR_DOWN = 1 | 16
+_RTPROT_STATIC = 4  # what pyroute2 adds
+_RT_TABLE_MAIN = 254
 _IFA_F_NODAD = 2
 
 
@@ -127,6 +130,13 @@ class Tun:
             raise TunError(f"IPv6 needs an MTU of {_LEAST_IPV6_MTU}, {self.name} is to have {settings.mtu}")
         await trio.to_thread.run_sync(self._configure, settings)
 
+    async def reroute(self) -> None:
+        """Lets the bypassed networks take the way that the machine has now, past the tunnel: a route through
+        an interface goes when the interface or its address does. TunError as for `configure`.
+        """
+        if self._bypass:
+            await trio.to_thread.run_sync(self._reroute)
+
     async def aclose(self) -> None:
         """Removes the bypass routes and closes the device, which takes everything else with it."""
         if self._bypass:
@@ -169,10 +179,7 @@ class Tun:
         present = _present_route(netlink, network)
         if present is None or present["type"] != _RTN_UNICAST:
             return  # unreachable, or this very machine: the tunnel's routes cannot take it away
-        route = _route(network, oif=present.get_attr("RTA_OIF"))
-        gateway = present.get_attr("RTA_GATEWAY")
-        if gateway is not None:
-            route["gateway"] = gateway
+        route = _same_way(network, present)
         with _naming(f"bypass route to {network}", tolerated=errno.EEXIST) as outcome:
             netlink.route("add", **route)
         if outcome.done:
@@ -194,6 +201,17 @@ class Tun:
                 switch.write_text("0")
         except OSError as problem:
             raise TunError(f"{self.name}: IPv6 is off on this machine ({problem.strerror})") from problem
+
+    def _reroute(self) -> None:
+        with _netlink() as netlink:
+            index = socket.if_nametoindex(self.name)
+            for number, kept in enumerate(self._bypass):
+                network = ip_network(kept["dst"])
+                present = netlink.get_routes(family=kept["family"], table=_RT_TABLE_MAIN)
+                if (way := _best_way(network, present, index)) is not None:
+                    with _naming(f"bypass route to {network}"):
+                        netlink.route("replace", **way)
+                    self._bypass[number] = way
 
     def _withdraw(self) -> None:
         with _netlink() as netlink:
@@ -242,6 +260,31 @@ def _present_route(netlink: Any, network: Network) -> Any | None:
     except NetlinkError:
         return None
     return found[0] if found else None
+
+
+def _same_way(network: Network, present: Any) -> dict[str, Any]:
+    route = _route(network, oif=present.get_attr("RTA_OIF"))
+    gateway = present.get_attr("RTA_GATEWAY")
+    return route if gateway is None else {**route, "gateway": gateway}
+
+
+def _best_way(network: Network, present: Iterable[Any], tun: int) -> dict[str, Any] | None:
+    """The way to a network by the routes at hand, less the tunnel's and the one that pins this network."""
+    found: list[tuple[int, int, int, Any]] = []
+    for route in present:
+        anywhere = "0.0.0.0" if network.version == 4 else "::"
+        target = ip_network((route.get_attr("RTA_DST") or anywhere, route["dst_len"]))
+        usable = route["type"] == _RTN_UNICAST and not route["flags"] & _RTNH_F_DEAD_OR_DOWN
+        pins = target == network and route["proto"] == _RTPROT_STATIC
+        if usable and not pins and route.get_attr("RTA_OIF") not in (None, tun) and _holds(target, network):
+            found.append((target.prefixlen, -(route.get_attr("RTA_PRIORITY") or 0), len(found), route))
+    return _same_way(network, max(found)[-1]) if found else None
+
+
+def _holds(wide: Network, narrow: Network) -> bool:
+    if isinstance(wide, IPv4Network):
+        return isinstance(narrow, IPv4Network) and narrow.subnet_of(wide)
+    return isinstance(narrow, IPv6Network) and narrow.subnet_of(wide)
 
 
 def _halves(network: Network) -> list[Network]:

@@ -297,6 +297,21 @@ def test_kernel_tun_carries_the_systems_own_packets(wire: Cable, ocserv: Ocserv,
     assert "secret" not in program.transcript()
 
 
+def test_way_to_the_headend_is_found_again_before_a_reconnect(
+    wire: Cable, ocserv: Ocserv, tmp_path: Path
+) -> None:
+    pinned = f"{wire.server_address} dev {wire.client_device} proto static"
+    with client_program(wire, ocserv, tmp_path, "--tun", "vpn7") as program:
+        program.wait_for('"event": "connected"')
+        assert pinned in wire.client.run("ip", "route")
+        # the kernel does so when an address goes
+        wire.client.run("ip", "route", "del", wire.server_address)
+        program.write('{"do": "reconnect"}\n')
+        program.wait_for('"event": "reconnected"')
+        assert pinned in wire.client.run("ip", "route")
+    assert pinned not in wire.client.run("ip", "route")
+
+
 def test_deleted_tun_ends_the_client(wire: Cable, ocserv: Ocserv, tmp_path: Path) -> None:
     with client_program(wire, ocserv, tmp_path, "--tun", "vpn7") as program:
         program.wait_for('"event": "connected"')
