@@ -9,7 +9,6 @@ server that is reached and each one that it redirects to; later connections go t
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import ipaddress
 import math
@@ -135,9 +134,13 @@ class Dialer:
         """
         self._limit(self._packet_seconds if previous is None else RECONNECT_SECONDS)
         try:
-            if self._connection is not None and self._network.carries(self._connection.line.interface):
-                with contextlib.suppress(DialFailed):
-                    return await self._connect(self._connection, token, previous)
+            kept = self._connection
+            if kept is not None and self._network.carries(kept.line.interface):
+                try:
+                    return await self._connect(kept, token, previous)
+                except DialFailed as error:
+                    if kept.answered or isinstance(error, Silent):
+                        raise
             opened = await self._connect(await self._open(self.gateway), token, previous)
         except DialFailed:
             self._network.in_use.failures += 1

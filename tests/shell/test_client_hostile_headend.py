@@ -168,14 +168,17 @@ async def test_answers_to_connect_that_make_no_sense(
 async def test_refused_connect_says_why(
     tmp_path: Path, autojump_clock: Clock, status: str, reason: str
 ) -> None:
+    asked: list[bytes] = []
+
     async def script(peer: Peer) -> None:
         if peer.number == 0:
             await peer.log_in()
         while True:
-            await peer.request()
+            asked.append(await peer.request())
             await peer.answer(b"", status=status)
 
     assert reason in await refusal(tmp_path, script)
+    assert len(asked) == 1
 
 
 async def test_nothing_is_sent_to_a_server_that_cannot_prove_itself(
