@@ -190,6 +190,8 @@ def _report_lenience(document: Document) -> None:
     for block, key, entry in document.top.walk():
         if key[0] == "enable" and block is document.top.child("webvpn") and key[1] not in named:
             report(entry.line, entry.texts[0], f"no interface is named {key[1]!r}; served all the same")
+        if key == ("anyconnect enable",) and not any(True for _ in block.family("anyconnect image")):
+            report(entry.line, entry.texts[0], "no anyconnect image; clients are let in all the same")
         if isinstance(entry.value, LogHost):
             if entry.texts[0].endswith(" secure"):
                 report(entry.line, entry.texts[0], "messages go to this host without TLS")

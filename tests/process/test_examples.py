@@ -62,6 +62,7 @@ def test_the_pasted_configuration_loses_nothing() -> None:
     assert reported == {
         *("service-module", "object", "mtu", "nat", "route", "timeout", "ssl", "ssh", "cache"),
         *("policy-map", "service-policy"),
+        "anyconnect",  # enabled without an image
     }
     shown = config.render()
     lost = [line for line in text.splitlines() if line.strip(" !") and line not in shown]
@@ -75,8 +76,11 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_configurations_of_the_readme_load() -> None:
     whole, additions = blocks(ROOT / "README.md", "text")
     for text in (whole, whole + additions):
-        # a lab is served on interfaces that the configuration does not have
-        assert [report.text for report in parse_config(text).reports] == ["enable outside"]
+        # a lab is served on interfaces that the configuration does not have, and without client images
+        assert [report.text for report in parse_config(text).reports] == [
+            "enable outside",
+            "anyconnect enable",
+        ]
 
 
 @pytest.mark.peer("openconnect")

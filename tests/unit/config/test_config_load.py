@@ -385,13 +385,14 @@ def test_a_garbled_hash_is_reported() -> None:
 
 def test_lenience_is_reported() -> None:
     text = (
-        "webvpn\n enable outside\n"
+        "webvpn\n enable outside\n anyconnect enable\n"
         "access-list S extended permit tcp 10.0.0.0 255.0.0.0 any\n"
         "access-list T extended permit tcp any any\n" + GROUP + " split-tunnel-network-list value S\n"
     )
     assert [(report.line, report.reason) for report in parse_config(text).reports] == [
         (2, "no interface is named 'outside'; served all the same"),
-        (3, "not used for split tunnelling: protocol tcp"),
+        (3, "no anyconnect image; clients are let in all the same"),
+        (4, "not used for split tunnelling: protocol tcp"),
     ]
 
 
