@@ -15,7 +15,7 @@ import pytest
 import trio
 from OpenSSL import SSL
 
-import asa_emu.app
+import asa_emu.app.headend
 from asa_emu.app import Running
 from asa_emu.session.events import SessionCreated, SessionEnded, SessionEvent, SessionResumed, TunnelDown
 from asa_emu.session.model import DownReason, EndReason, Session, TunnelKind
@@ -68,7 +68,7 @@ def tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         context.set_max_proto_version(newest)
         return context
 
-    monkeypatch.setattr(asa_emu.app, "server_context", limited)
+    monkeypatch.setattr(asa_emu.app.headend, "server_context", limited)
     version: str = request.param
     return version
 
