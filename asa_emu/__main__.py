@@ -256,12 +256,21 @@ def pair(
 
 
 @app.command
-def demo() -> int:
+def demo(*, failover: bool = False) -> int:
     """Tell the life of one session, from log-in to log-off, on real sockets in a fraction of a second.
 
     Exit code 0 when every act happened as told, 1 otherwise.
+
+    Parameters
+    ----------
+    failover
+        Another story, in real time: the active unit of a pair is killed under clients whose pings go on.
     """
-    from asa_emu.demo import demo as tell  # the client is not loaded by a headend that only serves
+    # the client is not loaded by a headend that only serves
+    if failover:
+        from asa_emu.demo_failover import demo as tell
+    else:
+        from asa_emu.demo import demo as tell
 
     return tell()
 
