@@ -34,7 +34,10 @@ log = structlog.get_logger(__name__)
 def unit_settings(options: Options, config: Config, listen: HostPort) -> Failover | None:
     """What the configuration says about failover, None for a headend without a mate."""
     said = config.failover
-    if not said.enabled or (options.state_link is None and options.store is None):
+    if not said.enabled:
+        return None
+    if options.state_link is None and options.store is None:
+        log.warning("failover.alone", reason="there is no --state-link to a mate")
         return None
     if said.unit is None:
         raise UsageError(f"{config.source}: failover without `failover lan unit {{primary|secondary}}`")
@@ -42,6 +45,8 @@ def unit_settings(options: Options, config: Config, listen: HostPort) -> Failove
         raise UsageError(f"--listen {listen}: both units of a failover pair need the same port")
     if said.link is None:
         log.warning("failover.no_link", reason="without `failover link` an ASA would carry no sessions")
+    if not said.key and options.state_link is not None:
+        log.warning("failover.no_key", reason="without `failover key` anybody can sign records of this pair")
     return said
 
 
