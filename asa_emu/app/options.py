@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -49,20 +50,29 @@ class HostPort:
 
     @classmethod
     def parse(cls, text: str) -> HostPort:
-        """Read `HOST:PORT` or `[V6]:PORT`. Raises `UsageError`."""
-        host, colon, port = text.rpartition(":")
+        """Read `HOST:PORT` or `[V6]:PORT`; a name stands for its address. Raises `UsageError`."""
+        host, _, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
-        try:
-            ip_address(host)
-            number = int(port)
-        except ValueError:
-            raise UsageError(
-                f"{text!r} is no listen address; write IP:PORT, such as 127.0.0.1:8443"
-            ) from None
-        if not colon or not 0 <= number <= 65535:
-            raise UsageError(f"{text!r} is no listen address; write IP:PORT, such as 127.0.0.1:8443")
-        return cls(host, number)
+        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else -1
+        if not host or not 0 <= number <= 65535:
+            raise UsageError(f"{text!r} is no listen address; write HOST:PORT, such as 127.0.0.1:8443")
+        return cls(_address_of(host), number)
+
+
+def _address_of(host: str) -> str:
+    """An address as it is, a name's first one, IPv4 before IPv6."""
+    try:
+        ip_address(host)
+        return host
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UsageError(f"{host!r} is no address and no name of a host") from None
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    return str(found[0][4][0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,13 +125,13 @@ def complaint(*arguments: object, **popen: Any) -> tuple[int, str]:
         (["explode"], "explode"),
         (["serve", "one", "two"], "two"),
         (["serve", "--listen"], "listen"),
-        (["serve", "--listen", "localhost:8443"], "IP:PORT"),
-        (["serve", "--listen", "127.0.0.1"], "IP:PORT"),
-        (["serve", "--listen", "127.0.0.1:65536"], "IP:PORT"),
-        (["serve", "--listen", "127.0.0.1:-1"], "IP:PORT"),
-        (["serve", "--listen", ":8443"], "IP:PORT"),
-        (["serve", "--listen", "[::1]"], "IP:PORT"),
-        (["serve", "--manage", "nowhere"], "IP:PORT"),
+        (["serve", "--listen", "127.0.0.1"], "HOST:PORT"),
+        (["serve", "--listen", "127.0.0.1:65536"], "HOST:PORT"),
+        (["serve", "--listen", "127.0.0.1:-1"], "HOST:PORT"),
+        (["serve", "--listen", ":8443"], "HOST:PORT"),
+        (["serve", "--listen", "[::1]"], "HOST:PORT"),
+        (["serve", "--listen", "nowhere.invalid:0"], "'nowhere.invalid' is no address"),
+        (["serve", "--manage", "nowhere"], "HOST:PORT"),
         (["serve", "--time", "0"], "--time 0"),
         (["serve", "--time", "-60"], "--time"),
         (["serve", "--time", "nan"], "--time nan"),
@@ -335,6 +335,12 @@ def test_the_ready_line_and_file_say_the_same_and_the_file_goes_with_the_headend
         code, _, took = program.stop()
         assert (code, took < STOPS_WITHIN) == (0, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_stands_for_its_address() -> None:
+    with serve("--listen", "localhost:0", "--manage", "localhost:0") as program:
+        assert program.addresses["https"].startswith("127.0.0.1:")
+        assert program.addresses["manage"].startswith("127.0.0.1:")
 
 
 def test_an_impatient_second_signal_does_not_kill_it() -> None:
