@@ -227,10 +227,15 @@ class Unit:
         return self.signal(Signal.OURS)
 
     def refused(self, sent_at: float) -> None:
-        """Nobody listened at the store's address at `sent_at`."""
+        """Nobody listened at the store's address at `sent_at`.
+
+        The active unit goes on meanwhile, so the other one lets it come back to the store first.
+        """
         self.link = "down"
         if self.has_role:
             self.valid_until = max(self.valid_until, sent_at + self.hold)
+        else:
+            self._patient_until = max(self._patient_until, sent_at + self.hold)
 
     def silent(self) -> None:
         """The store has not answered in time, or makes no sense."""
