@@ -17,20 +17,26 @@ class Gate:
     """Shut at first. `clock` counts seconds and does not stop for anybody."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._until = -math.inf
-        self._opened = trio.Event()
+        self.paused = False
+        """Shut for a moment by our own choice, while nobody else can be active."""
         self.was_open_until = -math.inf
         """When it was shut, or shuts by itself."""
+        self._clock = clock
+        self._opened = trio.Event()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nobody else can be active now."""
+        return self._clock() < self.was_open_until
 
     @property
     def is_open(self) -> bool:
         """Whether this process may act now."""
-        return self._clock() < self._until
+        return not self.paused and self.is_certain
 
     def keep_open(self, until: float) -> None:
         """It may act until this instant of the clock."""
-        self._until = self.was_open_until = until
+        self.was_open_until = until
         if self.is_open:
             self._opened.set()
             self._opened = trio.Event()
@@ -38,7 +44,6 @@ class Gate:
     def shut(self) -> None:
         """It may not."""
         self.was_open_until = min(self.was_open_until, self._clock())
-        self._until = -math.inf
 
     async def opened(self) -> None:
         """Wait until it may."""

@@ -231,7 +231,8 @@ class HttpExchange:
 
     def _answer_late(self, answer: Callable[[], None], safe: bool) -> None:
         self._held = False
-        if safe and self._connection.speaker is self:
+        gate = self._site.gateway.gate
+        if safe and self._connection.speaker is self and (gate is None or gate.is_certain):
             answer()
             self._resume()
 

@@ -205,8 +205,8 @@ class Management:
         journal = self._gateway.journal
         heard = 0 if journal is None else journal.heard
         reply = self._consoles.line(body.line, body.session, interactive=body.interactive)
-        if journal is not None and journal.heard != heard:
-            await self._gateway.safe()  # it has logged somebody off
+        if journal is not None and journal.heard != heard and not await self._gateway.safe():
+            return _error(409, STANDBY)  # it has logged somebody off, but not for the mate
         answer: dict[str, Any] = {"text": reply.text, "prompt": reply.prompt.rstrip()}
         if body.interactive:
             answer |= {"prompt": reply.prompt, "hidden": reply.hidden_input, "closed": reply.closed}

@@ -57,6 +57,9 @@ class PageAnswer:
 
     async def _emit(self, event: h11.Event) -> None:
         connection = self._connection
+        gate = connection.endpoint.gateway.gate
+        if gate is not None and not gate.is_certain:
+            await gate.opened()
         if self._gone.is_set():
             return
         try:

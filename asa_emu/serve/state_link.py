@@ -92,14 +92,14 @@ class StateLink:
         self.nursery: trio.Nursery
         self._position: bytes | None = None
         self._run: bytes | None = None
-        self._cut = self._resigning = False
+        self._cut = False
         self._mate: Hello | None = None
         self._mate_said: tuple[int, int] | None = None
         self._wants_role_until = 0.0
         self._settled = -1
         self._addresses: list[tuple[int, str]] = []
         self._told: tuple[State, Link, str | None] = (self.unit.state, self.unit.link, None)
-        self._refusals: set[str] = set()
+        self._reasons: set[str] = set()
         self._intervals: deque[Interval] = deque(maxlen=KEPT)
         self._active_for = 0.0
         self._switched_at: float | None = None
@@ -108,8 +108,8 @@ class StateLink:
 
     @property
     def active(self) -> bool:
-        """Whether this is the active unit."""
-        return self.unit.state is State.ACTIVE
+        """Whether this is the active unit, and certain of it."""
+        return self.unit.state is State.ACTIVE and self.gate.is_open
 
     async def run(self) -> None:
         """Poll, write and follow until cancelled. Raises `CannotServe` when it could not even start."""
@@ -141,7 +141,7 @@ class StateLink:
             self._out_of_touch()
         except StoreSilent as error:
             unit.silent()
-            self._tell_refused(str(error))
+            self._tell_silent(error)
         else:
             told, mate = self._signer.read_untrusted(raw)
             # even if it is silent by now: what it has written or read is worth more than a new beginning
@@ -301,6 +301,7 @@ class StateLink:
         self._port.close(abandon=True)
         self._gateway.let_go()
         self._headend.db.forget_all()
+        self._headend.syslog.forget()
         self._position = None
         if unit.lease is not None:
             free = Lease(unit.name, unit.instance, unit.fence, True, "Other unit wants me Active")
@@ -318,13 +319,12 @@ class StateLink:
         async with self._turn:
             if self.unit.state is not State.ACTIVE:
                 return False
-            self._resigning = True
-            self.gate.shut()
+            self.gate.paused = True
             self._mind_gate()
             with trio.move_on_after(self.unit.hold / 2):
                 await self._gateway.safe()
-            self._resigning = False
             await self._do(self.unit.resign(reason, self._store.clock()))
+            self.gate.paused = False
             return True
 
     async def retire(self) -> bool:
@@ -345,7 +345,7 @@ class StateLink:
     def _mind_gate(self) -> None:
         """The gate is open while this unit serves and is certain of its role; note from when to when."""
         unit, clock = self.unit, self._store.clock
-        if unit.state is State.ACTIVE and not self._resigning:
+        if unit.state is State.ACTIVE:
             self.gate.keep_open(unit.valid_until)
         interval = self._intervals[-1] if self._intervals and self._intervals[-1].until is None else None
         if self.gate.is_open and interval is None:
@@ -419,7 +419,7 @@ class StateLink:
                 self._out_of_touch()
                 return
             except StoreSilent as error:
-                self._tell_refused(str(error))
+                self._tell_silent(error)
             self._poll_now()
             await trio.sleep(self.unit.poll / 4)
 
@@ -492,7 +492,7 @@ class StateLink:
         lags = sorted(self._lags)
         return Status(
             unit=unit.name,
-            state=unit.state,
+            state=State.NEGOTIATION if unit.state is State.ACTIVE and not self.active else unit.state,
             mate=unit.mate,
             mate_state=None if mate is None else mate.state,
             active_for=self._active_until_now(),
@@ -557,7 +557,13 @@ class StateLink:
         self._notice(721016 if created else 721018, user=session.username, ip=session.public_ip)
 
     def _tell_refused(self, reason: str) -> None:
+        self._tell_once("failover.refused", reason)
+
+    def _tell_silent(self, error: StoreSilent) -> None:
+        self._tell_once("failover.store_silent", str(error))
+
+    def _tell_once(self, event: str, reason: str) -> None:
         """Name a reason once, however often it comes."""
-        if reason not in self._refusals and len(self._refusals) < KEPT:
-            self._refusals.add(reason)
-            log.warning("failover.refused", unit=self.unit.name, reason=reason)
+        if reason not in self._reasons and len(self._reasons) < KEPT:
+            self._reasons.add(reason)
+            log.warning(event, unit=self.unit.name, reason=reason)

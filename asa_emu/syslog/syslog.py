@@ -187,6 +187,10 @@ class Syslog:
             return sink.destination in wanted_by
         return sink.insists.passes(number, severity)
 
+    def forget(self) -> None:
+        """The sessions so far are no longer this headend's."""
+        self._renderer.forget()
+
     def show_logging(self, *, setting: bool = False) -> str:
         """Return the answer to `show logging`, or with `setting` to `show logging setting`."""
         if self._config.generation != self._generation:
