@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from asa_emu.pair import Pair, run_pair
 from asa_emu.serve.store import LocalStore, StoreDown, StoreSilent
 from asa_emu.session.replica import Row, row_of
 from tests.headend_lab import CONFIG, EPOCH
-from tests.statement_lab import until
 
 LOGGING = "logging enable\nlogging buffered debugging\nlogging buffer-size 1048576\n"
 
@@ -38,6 +37,13 @@ async def pair(state: Path, config: str = CONFIG, **options: Any) -> AsyncIterat
             nursery.cancel_scope.cancel()
 
 
+async def eventually(fact: Callable[[], object], limit: float = 60.0) -> None:
+    """Wait for a fact that may take long."""
+    with trio.fail_after(limit):
+        while not fact():  # noqa: ASYNC110 -- there is nothing to be notified by
+            await trio.sleep(0.05)
+
+
 def state_of(unit: Running) -> State:
     """The state of a unit."""
     assert unit.link is not None
@@ -49,7 +55,7 @@ async def switch(pair: Pair) -> Running:
     before, after = pair.active, pair.standby
     assert before.link is not None
     before.link.switch(active=False)
-    await until(lambda: pair.active is after, limit=30)
+    await eventually(lambda: pair.active is after)
     return after
 
 
@@ -64,7 +70,7 @@ async def freeze_active(pair: Pair) -> Running:
     """Freeze the active unit, and wait until the other one has taken over."""
     before, after = pair.active, pair.standby
     freeze(before)
-    await until(lambda: state_of(after) is State.ACTIVE, limit=60)
+    await eventually(lambda: state_of(after) is State.ACTIVE)
     return after
 
 
@@ -75,7 +81,7 @@ def table(unit: Running) -> list[Row]:
 
 async def in_step(pair: Pair) -> None:
     """Wait until the standby has the table of the active unit."""
-    await until(lambda: table(pair.active) == table(pair.standby), limit=30)
+    await eventually(lambda: table(pair.active) == table(pair.standby))
 
 
 def messages(unit: Running, *numbers: int) -> list[str]:

@@ -19,6 +19,7 @@ from asa_emu.transport.openssl import TlsBroken
 from asa_emu.wire.auth_xml import logout
 from tests.failover_lab import (
     Weather,
+    eventually,
     freeze,
     freeze_active,
     in_step,
@@ -105,7 +106,7 @@ async def test_a_frozen_unit_is_missed_after_the_hold_time(state: Path) -> None:
         after = units.standby
         frozen_at = trio.current_time()
         freeze(units.active)
-        await until(lambda: state_of(after) is State.ACTIVE, limit=MINUTE)
+        await eventually(lambda: state_of(after) is State.ACTIVE, 11 * HOLD)
         assert HOLD - 1 <= trio.current_time() - frozen_at <= HOLD + 2
         assert messages(after, 104001)[-1].endswith("HELLO not heard from mate.")
         assert len(messages(after, 103001, 105005)) == 2
@@ -121,10 +122,10 @@ async def test_a_unit_that_cannot_bind_lets_the_other_one_go_on(state: Path, log
             await until(lambda: state_of(before) is not State.ACTIVE)
             squatter.bind((before.https.host, before.https.port))
             squatter.listen()
-            await until(lambda: state_of(after) is State.FAILED, limit=MINUTE)
+            await eventually(lambda: state_of(after) is State.FAILED, 11 * HOLD)
         assert len(messages(after, 104003)) == 1
-        await until(lambda: state_of(before) is State.ACTIVE, limit=MINUTE)
-        await until(lambda: state_of(after) is State.READY, limit=11 * HOLD)
+        await eventually(lambda: state_of(before) is State.ACTIVE, 11 * HOLD)
+        await eventually(lambda: state_of(after) is State.READY, 11 * HOLD)
         assert len(messages(after, 104004)) == 1
     (entry,) = [entry for entry in log if entry["event"] == "failover.cannot_serve"]
     log.remove(entry)  # the one error that is in order here
@@ -267,7 +268,7 @@ async def test_a_standby_shows_sessions_and_touches_none(state: Path) -> None:
         assert [tunnel["kind"] for tunnel in row["tunnels"]] == ["parent", "ssl", "dtls"]
         await trio.sleep(30 * MINUTE)  # far beyond any timeout
         await manage(standby, "POST", "/v1/clock", {"advance": 3600})
-        await until(lambda: table(units.active) == table(standby), limit=MINUTE)
+        await eventually(lambda: table(units.active) == table(standby))
 
 
 async def test_stopping_the_pair_tells_the_clients(state: Path) -> None:
@@ -413,7 +414,7 @@ async def test_a_unit_that_is_cut_off_stops_before_the_other_one_begins(state: P
         assert not primary.gateway.acts
         await trio.sleep(MINUTE)
         weather.sky = "clear"
-        await until(lambda: state_of(primary) is State.READY, limit=10)
+        await eventually(lambda: state_of(primary) is State.READY, 11 * HOLD)
         await trio.sleep(MINUTE)
         assert (await vpn.ping("10.77.0.1")).received == 1
         (mine,) = (await manage(primary, "GET", "/v1/failover"))["intervals"]
