@@ -101,6 +101,24 @@ class ClusterProcess:
     members: tuple[HeadendProcess, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PairProcess:
+    """A running failover pair."""
+
+    primary: HeadendProcess
+    secondary: HeadendProcess
+
+    @property
+    def active(self) -> HeadendProcess:
+        """The unit that serves now."""
+        units = (self.primary, self.secondary)
+        return next((u for u in units if u.api("GET", "/v1/failover")["role"] == "active"), self.primary)
+
+    def switch(self) -> None:
+        """Make the other unit take over, as `no failover active` does; it takes a moment."""
+        self.active.api("POST", "/v1/cli", {"line": "no failover active"})
+
+
 @contextmanager
 def running(
     config: str | Path | None = None,
@@ -140,6 +158,25 @@ def cluster(
         yield ClusterProcess(
             _headend(record, state), tuple(_headend(member, state) for member in record["members"])
         )
+
+
+@contextmanager
+def pair(
+    config: str | Path | None = None,
+    *,
+    users: Mapping[str, str] | None = None,
+    time: str | float = "real",
+    listen: str = "127.0.0.1:0",
+    options: Sequence[str] = (),
+) -> Iterator[PairProcess]:
+    """Run a failover pair around a block: both units one process, on one address.
+
+    The arguments are those of `running`, `options` flags of `asa-emu pair`.
+    """
+    flags = ["--listen", listen, "--time", str(time), *options]
+    with _process(["pair"], config, users or {}, flags) as (record, state):
+        primary, secondary = (_headend(unit, state) for unit in record["units"])
+        yield PairProcess(primary, secondary)
 
 
 def _headend(record: Mapping[str, Any], state: Path) -> HeadendProcess:

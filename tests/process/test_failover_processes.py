@@ -261,6 +261,24 @@ async def test_strangers_in_redis_stop_nobody(redis: RedisServer, tmp_path: Path
             await until_back(vpn)
 
 
+def test_both_units_show_one_certificate_whatever_lies_in_its_place(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    pair = ProcessPair(redis, tmp_path)
+    key = f"asa:{{127.0.0.1:{pair.port}}}:identity"
+    subprocess.run(
+        ["redis-cli", "-p", str(redis.port), "SET", key, "garbage"], check=True, capture_output=True
+    )
+    with pair:
+        primary, secondary = pair.units
+        assert primary.headend.pin == secondary.headend.pin
+        pin = primary.headend.pin
+        secondary.kill()
+        subprocess.run(["redis-cli", "-p", str(redis.port), "DEL", key], check=True, capture_output=True)
+        secondary.start()
+        assert secondary.wait_ready().headend.pin == pin
+
+
 def test_a_unit_waits_for_its_store_and_can_be_stopped(tmp_path: Path) -> None:
     config = CONFIG.format(unit="primary", poll=POLL, hold=HOLD)
     unit = Unit("primary", tmp_path, "127.0.0.1:14999", "redis://127.0.0.1:1/0", config)
