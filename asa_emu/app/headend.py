@@ -178,7 +178,7 @@ async def run_headend(
                 await nursery.start(SyslogSender(headend.syslog, options.syslog).run)
                 if options.log_format == "asa":
                     headend.syslog.attach("console", _print_message, insists=_SEVERITIES[options.log_level])
-                token = secrets.token_urlsafe(24)
+                token = secrets.token_hex(24)  # a word of a command line: never with a dash in front
                 services = _services(gateway, options.config, epoch)
                 services.balancer = balancing.balancer
 

@@ -324,6 +324,7 @@ def test_the_ready_line_and_file_say_the_same_and_the_file_goes_with_the_headend
         assert program.ready_line.startswith("asa-emu ready https=127.0.0.1:")
         assert program.ready_line.endswith(record["pin"])
         assert record["manage_token"] not in program.ready_line
+        assert record["manage_token"].isalnum()  # or `console --token` would take some for a flag
         assert list(tmp_path.iterdir()) == [file]
         with urllib.request.urlopen(f"http://{record['manage']}/readyz", timeout=5) as answer:
             assert answer.status == 200
