@@ -298,6 +298,9 @@ class Connection:
                 except (DialFailed, ServerNotTrusted, LoginFailed, AdapterFailed) as error:
                     silent = isinstance(error, Silent)
                     fact = partial(self.lifecycle.attempt_failed, str(error), silent=silent)
+                    if opened is not None and self.answer is None:
+                        # nobody comes back for it: without a word it would be held until its timer runs out
+                        await Tunnel(opened, self._around, self.tls_traffic).farewell(str(error))
                 if not scope.cancel_called:
                     self._do(fact(self.now()))
         finally:

@@ -190,8 +190,10 @@ def test_the_tunnel_is_handed_to_a_program(asa: HeadendProcess, password: Path, 
             assert tun.ping("10.20.30.40", tries=3) is not None
             program.write('{"do": "disconnect"}\n')
             assert program.wait() == 0
+    before = [row["index"] for row in asa.sessions()]
     with start(asa, password, "--json", "--script-tun", "/no/such/program") as program:
         assert program.wait() == 1
+    assert [row["index"] for row in asa.sessions()] == before
     assert events_of(program)[-1]["reason"].startswith("/no/such/program: ")
     with start(asa, password, "--json", "--script-tun", "/bin/false", keep_stdin=True) as program:
         assert program.wait() == 1
