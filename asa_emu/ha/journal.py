@@ -198,8 +198,9 @@ class Journal:
             if session is not None and carried(session):
                 self._sent.add(index)
                 changes.append(record_of(session))
-            elif index in self._sent:
-                self._sent.remove(index)
+            elif session is None or index in self._sent or self._census_due:
+                # before the census the store may have it from a former reign
+                self._sent.discard(index)
                 changes.append(End(index))
         if self._settings is not None:
             changes.append(Settings(self._settings))
@@ -215,6 +216,7 @@ class Journal:
             number=self._number,
             sent=sent,
             next_index=self._db.next_index,
+            whole=not self._census_due,
         )
         self._flying = set(taken)
         self.in_flight = Batch(self._number, tuple(changes), entry, callbacks, since)
@@ -274,7 +276,10 @@ class Follower:
         self._adopt = adopt
 
     def load(self, snapshot: Snapshot, now: float) -> Iterable[None]:
-        """Make the table that of a snapshot; yields now and then, for others to have a turn."""
+        """Make the table that of a snapshot; yields now and then, for others to have a turn.
+
+        A store that has not got everything (again) yet takes nothing away: the census will.
+        """
         if snapshot.settings is not None:
             self._change(snapshot.settings, now)
         found: list[SessionRecord] = []
@@ -284,17 +289,23 @@ class Follower:
                 found.append(change)
             if number % MAX_CHANGES == 0:
                 yield
-        self._keep({record.index for record in found})
+        head = self._head_of(snapshot)
+        if head is not None and head.whole:
+            self._keep({record.index for record in found})
         for number, session in enumerate(sorted(found, key=lambda record: record.index)):
             self._restore(session, now)
             if number % MAX_CHANGES == 0:
                 yield
         self.fence = self.number = 0
-        if snapshot.head is not None:
-            try:
-                self._heed(decode_untrusted(self._key, snapshot.head, Head))
-            except RecordRefused as refused:
-                self._refuse(str(refused))
+        if head is not None:
+            self._heed(head)
+
+    def _head_of(self, snapshot: Snapshot) -> Head | None:
+        try:
+            return None if snapshot.head is None else decode_untrusted(self._key, snapshot.head, Head)
+        except RecordRefused as refused:
+            self._refuse(str(refused))
+            return None
 
     def apply(self, entry: Entry, now: float) -> None:
         """Take over one entry of the log. Raises OutOfSync when others are missing before it."""

@@ -88,6 +88,8 @@ class Head:
     sent: float
     """Wall-clock time, to measure the lag by."""
     next_index: Index
+    whole: bool
+    """With this entry the store has every session; not while a table is being written anew."""
     digest: Annotated[bytes, Field(min_length=32, max_length=32)]
 
 
@@ -207,11 +209,25 @@ def decode_untrusted(key: bytes, record: bytes, kind: type[BodyT]) -> BodyT:
 
 
 def encode_entry(
-    key: bytes, changes: Sequence[Change], *, fence: int, number: int, sent: float, next_index: int
+    key: bytes,
+    changes: Sequence[Change],
+    *,
+    fence: int,
+    number: int,
+    sent: float,
+    next_index: int,
+    whole: bool = True,
 ) -> Entry:
     """A log entry of some changes."""
     records = tuple(encode(key, change) for change in changes)
-    head = Head(fence=fence, number=number, sent=sent, next_index=next_index, digest=_digest(records))
+    head = Head(
+        fence=fence,
+        number=number,
+        sent=sent,
+        next_index=next_index,
+        whole=whole,
+        digest=_digest(records),
+    )
     return Entry(encode(key, head), records)
 
 

@@ -229,11 +229,13 @@ class Unit:
     def refused(self, sent_at: float) -> None:
         """Nobody listened at the store's address at `sent_at`.
 
-        The active unit goes on meanwhile, so the other one lets it come back to the store first.
+        The active unit goes on meanwhile, so the other one lets it come back to the store first. But one that
+        was not certain then is not certain now: the other may have become active before that.
         """
         self.link = "down"
         if self.has_role:
-            self.valid_until = max(self.valid_until, sent_at + self.hold)
+            if self.may_act(sent_at):
+                self.valid_until = max(self.valid_until, sent_at + self.hold)
         else:
             self._patient_until = max(self._patient_until, sent_at + self.hold)
 

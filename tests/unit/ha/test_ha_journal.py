@@ -348,3 +348,44 @@ def test_an_address_that_is_not_for_sessions_here_is_refused() -> None:
     pair.read()
     assert pair.refused == ["session 1: address 192.168.1.4 is not for sessions here"]
     assert len(pair.mate.db) == 0
+
+
+def test_a_session_that_ends_before_it_was_written_anew_is_dead_at_once() -> None:
+    pair = Pair()
+    ended = pair.login()
+    for number in range(MAX_CHANGES + 1):
+        pair.lab.db.capacity = 1000
+        pair.lab.login(f"user{number}", now=0.0, keepalive=20.0)
+    pair.write()
+    pair.journal.resync()  # as after a takeover
+    pair.lab.db.end(ended, EndReason.USER_REQUESTED, 1.0)
+    batch = pair.journal.take(0.0)
+    assert batch is not None
+    assert pair.shelf.append(LEASE, batch.entry, puts_of(batch.changes, batch.entry), 0.0)
+    pair.join()
+    assert pair.mate.db.by_index(ended.index) is None
+
+
+def test_a_store_that_is_being_filled_again_takes_nothing_away() -> None:
+    pair = Pair()
+    pair.lab.db.capacity = 1000
+    for number in range(2 * MAX_CHANGES):
+        pair.lab.login(f"user{number}", now=0.0, keepalive=20.0)
+    pair.write()
+    pair.join()
+    assert pair.same()
+    pair.shelf = Shelf(1e9)
+    pair.shelf._grant(LEASE, 1, 0.0)
+    pair.join()  # from a store that has lost everything
+    assert pair.same()
+    pair.journal.resync()
+    batch = pair.journal.take(0.0)
+    assert batch is not None
+    assert pair.shelf.append(LEASE, batch.entry, puts_of(batch.changes, batch.entry), 0.0)
+    pair.journal.acknowledge(batch)
+    pair.join()
+    assert pair.same()
+    pair.lab.db.end(next(pair.lab.db.sessions()), EndReason.USER_REQUESTED, 1.0)
+    pair.write()
+    pair.read()
+    assert pair.same()

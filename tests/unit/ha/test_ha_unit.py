@@ -328,3 +328,26 @@ def test_garbage_in_the_place_of_a_lease_is_waited_for_by_a_newcomer() -> None:
     assert at(primary) is State.NEGOTIATION
     rack.run(3)
     assert at(primary) is State.ACTIVE
+
+
+def test_a_store_that_goes_down_later_gives_no_certainty_back() -> None:
+    rack, primary, secondary = pair()
+    rack.cut.add(primary)
+    rack.run(2 * HOLD)
+    assert secondary.may_act(rack.now)
+    rack.refusing = True  # `run` sees to it that never both act
+    rack.run(3 * HOLD)
+    assert secondary.may_act(rack.now)
+    assert not primary.may_act(rack.now)
+
+
+def test_a_unit_that_slept_while_the_store_went_down_does_not_act() -> None:
+    rack, primary, secondary = pair()
+    rack.frozen.add(primary)
+    rack.run(2 * HOLD)
+    rack.refusing = True
+    rack.run(2)
+    rack.frozen.clear()
+    rack.run(2 * HOLD)
+    assert secondary.may_act(rack.now)
+    assert not primary.may_act(rack.now)
