@@ -166,7 +166,8 @@ async def test_half_a_minute_without_network_leads_to_the_session_level(wire: Ca
             assert (await vpn.next_event(Reconnecting)).level == "tunnel"
             assert (await vpn.next_event(Reconnecting)).level == "session"
         assert await vpn.next_event(Reconnected) == Reconnected("session", address)
-        assert (await vpn.ping(ocserv.gateway)).received == 1
+        # ocserv may lose what arrives while it hands the address to its new worker
+        assert (await vpn.ping(ocserv.gateway, count=4)).received >= 1
         assert [event.change for event in vpn.events if isinstance(event, AdapterChanged)] == ["routes"]
 
 
