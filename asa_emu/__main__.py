@@ -56,8 +56,8 @@ def serve(
     config
         An ASA running-config. Without it: groups employees and contractors, user walter, password secret.
     listen
-        IP:PORT for TCP and UDP, 127.0.0.1:8443 unless given; port 0 takes any free one. Other addresses than
-        loopback need a configuration of your own.
+        HOST:PORT for TCP and UDP, 127.0.0.1:8443 unless given; port 0 takes any free one. Other addresses
+        than loopback need a configuration of your own.
     cert
         PEM certificate chain of the server; made in the state directory unless given.
     key
@@ -67,9 +67,9 @@ def serve(
     time
         `real`, or how many emulated seconds pass in a second, such as 60.
     manage
-        IP:PORT of the management API; its token is in the ready file.
+        HOST:PORT of the management API; its token is in the ready file.
     console
-        IP:PORT of a telnet console; off unless given. Elsewhere than on loopback it asks for a local user.
+        HOST:PORT of a telnet console; off unless given. Elsewhere than on loopback it asks for a local user.
     tun
         Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
     state_link
@@ -145,7 +145,7 @@ def cluster(
     members
         How many there are, 1 to 10. The first one begins as the director.
     listen
-        IP:PORT of the cluster; its members have the addresses after this one, and the same port.
+        HOST:PORT of the cluster; its members have the addresses after this one, and the same port.
     time
         `real`, or how many emulated seconds pass in a second, such as 60.
     log_format
@@ -210,13 +210,13 @@ def pair(
     config
         An ASA running-config, the same for both units; the built-in one without it.
     listen
-        IP:PORT that the active unit serves, 127.0.0.1:8443 unless given.
+        HOST:PORT that the active unit serves, 127.0.0.1:8443 unless given.
     time
         `real`, or how many emulated seconds pass in a second, such as 60.
     manage
-        IP:PORT of the primary's management API; the secondary's has any free port.
+        HOST:PORT of the primary's management API; the secondary's has any free port.
     console
-        IP:PORT of a telnet console of the primary; off unless given.
+        HOST:PORT of a telnet console of the primary; off unless given.
     log_format
         The operator's log on stderr; `asa` prints the messages that an ASA would log.
     log_level
