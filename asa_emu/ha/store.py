@@ -30,7 +30,7 @@ from asa_emu.ha.records import (
     decode_untrusted,
     encode,
 )
-from asa_emu.ha.unit import Ask, Told
+from asa_emu.ha.unit import Ask, State, Told
 
 MAX_ENTRIES: Final = 1024
 """Of the log; a reader that is further behind reads everything anew."""
@@ -127,8 +127,12 @@ class Signer:
         """The answer, and the mate's words; what is not signed by this pair is as if it were not there."""
         lease = self._believe(raw.lease, Lease)
         self._void = raw.lease if lease is None or lease.free else None
-        void = raw.lease is not None and lease is None
-        return Told(lease, raw.fence, raw.left, void), self._believe(raw.hello, Hello)
+        hello = self._believe(raw.hello, Hello)
+        if hello is not None:
+            acts = hello.state in (State.ACTIVE.value, State.TAKING_OVER.value)
+        else:  # it may have another key than we
+            acts = raw.hello is not None and lease is None and raw.lease is not None
+        return Told(lease, raw.fence, raw.left, raw.age if acts else math.inf), hello
 
     def _believe(self, record: bytes | None, kind: type[BodyT]) -> BodyT | None:
         try:
@@ -164,7 +168,7 @@ class Shelf:
         self._hellos[ask.unit] = (ask.hello, now)
         lease, granted = self.holder(now), False
         seasoned = now - self._born >= self._hold
-        if lease is not None and lease == ask.mine:
+        if lease is not None and lease in (ask.mine, ask.wanted):  # wanted: granted, but the answer was lost
             self._expires_at = now + self._hold
         elif lease is None or lease == ask.void:
             if ask.mine is not None and self._fence <= ask.mine_fence and (ask.valid or seasoned):

@@ -21,8 +21,8 @@ Between two polls the active unit acts on what it knows: until `valid_until` nob
 That is one hold time from the sending of a poll that was answered, and as well from an attempt that found
 nobody listening at the store's address: it is down for everybody, and for one hold time after its start it
 gives the lease to nobody but whoever had it. A store that is silent may only be out of our reach; then the
-unit stops acting when its lease is over. The other unit remembers how long the lease was good for, and waits
-for that even if somebody wipes it from the store.
+unit stops acting when its lease is over. The other unit waits one hold time from the active one's last poll,
+even if somebody wipes the lease from the store.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class Told:
     """The highest fencing number so far."""
     left: float = 0.0
     """Seconds until the lease ends unless it is renewed."""
-    void: bool = False
-    """Something stands in the lease's place that is none."""
+    quiet: float = math.inf
+    """Seconds since the mate last polled as the active unit, by its last words."""
 
 
 Link = Literal["up", "down", "silent"]
@@ -202,8 +202,8 @@ class Unit:
         if lease is None or lease.free:
             if lease is not None:
                 self._why_free, self._theirs_until = lease.reason, -math.inf
-            elif told.void and self._theirs_until == -math.inf:
-                self._theirs_until = now + self.hold  # for it may have taken the place of a lease that holds
+            else:
+                self._theirs_until = max(self._theirs_until, now + self.hold - told.quiet)
             if now >= self._patient_until:
                 self._next_poll = min(self._next_poll, now + self.poll / 10)
             # somebody was active since, and is no more: what we know may be out of date

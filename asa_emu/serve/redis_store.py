@@ -49,7 +49,7 @@ local function grant(to, number)
   redis.call('SET', KEYS[2], number)
   lease, fence, granted = to, tonumber(number), 1
 end
-if lease ~= '' and lease == mine then
+if lease ~= '' and (lease == mine or lease == wanted) then -- wanted: granted, but the answer was lost
   redis.call('PEXPIRE', KEYS[1], hold)
 elseif lease == '' or lease == ARGV[8] then
   if mine ~= '' and fence <= tonumber(ARGV[4]) and (ARGV[5] == '1' or seasoned) then

@@ -320,14 +320,34 @@ def test_a_lease_that_somebody_wipes_from_the_store_still_holds(garbage: bytes |
     assert at(secondary) is State.READY
 
 
-def test_garbage_in_the_place_of_a_lease_is_waited_for_by_a_newcomer() -> None:
+@pytest.mark.parametrize("garbage", [None, b"nonsense"])
+def test_a_newcomer_does_not_believe_a_wiped_lease(garbage: bytes | None) -> None:
     rack = Rack()
-    rack.shelf._lease, rack.shelf._expires_at = b"nonsense", 1e9
+    secondary = rack.start("secondary")
+    rack.run(3 * HOLD)
+    rack.frozen.add(secondary)
+    rack.shelf._lease = garbage
     primary = rack.start("primary")
-    rack.run(HOLD - 1)
+    rack.run(HOLD - 2)
     assert at(primary) is State.NEGOTIATION
-    rack.run(3)
-    assert at(primary) is State.ACTIVE
+    rack.frozen.clear()
+    rack.run(3 * HOLD)
+    assert secondary.may_act(rack.now)
+    assert at(primary) is State.READY
+
+
+def test_a_unit_with_another_key_lets_the_active_one_be() -> None:
+    rack = Rack()
+    secondary = rack.start("secondary")
+    rack.run(3 * HOLD)
+    primary = rack.start("primary")
+    rack.signers[primary] = Signer(derive_key("another", ""), "primary", "secondary")
+    rack.run(5 * HOLD)
+    assert secondary.may_act(rack.now)
+    assert at(primary) is State.NEGOTIATION
+    rack.kill(secondary)
+    rack.run(2 * HOLD)
+    assert primary.may_act(rack.now)
 
 
 def test_a_store_that_goes_down_later_gives_no_certainty_back() -> None:
