@@ -151,6 +151,7 @@ class Unit:
         self._floor = 0
         self._asked = Ask(None, False, None)
         self._theirs_until = -math.inf
+        self._heard_at = -math.inf
         self._next_poll = now
         # the primary goes first when both start at once
         self._patient_until = now + (0.0 if name == "primary" else hold)
@@ -184,8 +185,12 @@ class Unit:
         self._next_poll = now + self.poll
         if self.state is State.FAILED and now >= self._patient_until:
             self.signal(Signal.RECOVERED)
-        waits = self.state in (State.NEGOTIATION, State.SYNC, State.READY) and now >= max(
-            self._patient_until, self._theirs_until
+        # not on what it knew before it slept or was cut off
+        knows = now < self._heard_at + self.poll + self.hold / 3
+        waits = (
+            knows
+            and self.state in (State.NEGOTIATION, State.SYNC, State.READY)
+            and now >= max(self._patient_until, self._theirs_until)
         )
         wanted = Lease(self.name, self.instance, max(self._floor, self.fence) + 1) if waits else None
         self._asked = Ask(self.lease if self.has_role else None, self.may_act(now), wanted)
@@ -193,7 +198,7 @@ class Unit:
 
     def answered(self, told: Told, sent_at: float, now: float) -> Step | None:
         """The store has answered a poll that was sent at `sent_at`."""
-        self.link = "up"
+        self.link, self._heard_at = "up", sent_at
         lease = told.lease
         if lease is not None and lease.instance == self.instance:
             # one that we gave up, but could not release, is no longer ours

@@ -371,3 +371,17 @@ def test_a_unit_that_slept_while_the_store_went_down_does_not_act() -> None:
     rack.run(2 * HOLD)
     assert secondary.may_act(rack.now)
     assert not primary.may_act(rack.now)
+
+
+def test_a_unit_that_wakes_up_listens_before_it_asks_for_the_role() -> None:
+    rack, primary, secondary = pair()
+    rack.frozen.add(secondary)
+    rack.run(2 * HOLD)
+    rack.shelf._lease = None
+    rack.frozen = {primary}  # between two polls, and certain of its lease
+    rack.run(2 * POLL)
+    assert at(secondary) is State.READY
+    rack.frozen.clear()
+    rack.run(3 * HOLD)
+    assert primary.may_act(rack.now)
+    assert at(secondary) is State.READY
