@@ -317,6 +317,8 @@ class StateLink:
     async def resign(self, reason: str) -> bool:
         """Write what is left to write, give the role up, and stand by; False when it is not ours to give."""
         async with self._turn:
+            # the lock may be won in the instant in which everything is cancelled, and `nursery` closed
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self.unit.state is not State.ACTIVE:
                 return False
             self.gate.paused = True
