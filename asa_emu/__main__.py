@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import trio
 from cyclopts import App, CycloptsError, Parameter
@@ -24,6 +25,61 @@ app = App(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What every way to run headends is told.
+
+    Parameters
+    ----------
+    time
+        `real`, or how many emulated seconds pass in a second, such as 60.
+    log_format
+        The operator's log on stderr; `asa` prints the messages that an ASA would log.
+    log_level
+        The least severity that is logged.
+    syslog
+        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
+    keylog
+        Append TLS and DTLS secrets to this file, for Wireshark.
+    state
+        Directory of the certificate authority (ca.pem) and the server's key, ~/.local/state/asa-emu unless
+        given.
+    ready_file
+        Write addresses, API tokens and key pin to this file once connections are accepted, as JSON; it goes
+        with the headend.
+    seed
+        Makes what is not secret repeatable, such as the first session index.
+    """
+
+    time: str = "real"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+    syslog: str | None = None
+    keylog: Path | None = None
+    state: Path | None = None
+    ready_file: Path | None = None
+    seed: Annotated[int | None, Parameter()] = None
+
+    def options(self, config: Path | None, **own: Any) -> Options:
+        """Options of a command, with its `own` ones. Raises `UsageError`."""
+        return Options(
+            config=config,
+            rate=_rate(self.time),
+            log_format=self.log_format,
+            log_level=self.log_level,
+            syslog=None if self.syslog is None else _syslog_host(self.syslog),
+            keylog=self.keylog,
+            state=self.state or default_state_directory(),
+            ready_file=self.ready_file,
+            seed=self.seed,
+            **own,
+        )
+
+
+_COMMON: Final = Common()
+_Common = Annotated[Common, Parameter(name="*")]
+
+
 @app.command
 def serve(
     config: Path | None = None,
@@ -33,18 +89,11 @@ def serve(
     cert: Path | None = None,
     key: Path | None = None,
     client_ca: Path | None = None,
-    time: str = "real",
     manage: str = "127.0.0.1:0",
     console: str | None = None,
     tun: str | None = None,
     state_link: str | None = None,
-    log_format: LogFormat = "text",
-    log_level: LogLevel = "info",
-    syslog: str | None = None,
-    keylog: Path | None = None,
-    state: Path | None = None,
-    ready_file: Path | None = None,
-    seed: Annotated[int | None, Parameter()] = None,
+    common: _Common = _COMMON,
 ) -> int:
     """Run a headend until SIGINT or SIGTERM.
 
@@ -64,8 +113,6 @@ def serve(
         PEM private key that belongs to --cert.
     client_ca
         PEM file with the authorities that client certificates are checked against.
-    time
-        `real`, or how many emulated seconds pass in a second, such as 60.
     manage
         HOST:PORT of the management API; its token is in the ready file.
     console
@@ -74,46 +121,21 @@ def serve(
         Name of a kernel TUN device to be the inside, instead of the emulated network (needs root).
     state_link
         redis://HOST:PORT/DB where the headends of a failover pair or of a load-balancing cluster meet.
-    log_format
-        The operator's log on stderr; `asa` prints the messages that an ASA would log.
-    log_level
-        The least severity that is logged.
-    syslog
-        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
-    keylog
-        Append TLS and DTLS secrets to this file, for Wireshark.
-    state
-        Directory of the certificate authority (ca.pem) and the server's key, ~/.local/state/asa-emu unless
-        given.
-    ready_file
-        Write addresses, API token and key pin to this file once connections are accepted, as JSON; it goes
-        with the headend.
-    seed
-        Makes what is not secret repeatable, such as the first session index.
     """
     try:
-        options = Options(
-            config=config,
-            listen=HostPort.parse(listen) if listen is not None else None,
+        options = common.options(
+            config,
+            listen=_host_port(listen),
             cert=cert,
             key=key,
             client_ca=client_ca,
-            rate=_rate(time),
             manage=HostPort.parse(manage),
-            console=HostPort.parse(console) if console is not None else None,
+            console=_host_port(console),
             tun=tun,
             state_link=state_link,
-            log_format=log_format,
-            log_level=log_level,
-            syslog=_syslog_host(syslog) if syslog is not None else None,
-            keylog=keylog,
-            state=state or default_state_directory(),
-            ready_file=ready_file,
-            seed=seed,
         )
     except UsageError as error:
-        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refused(error)
     return trio.run(serve_headend, options)
 
 
@@ -124,19 +146,12 @@ def cluster(
     *,
     members: int = 2,
     listen: str = "127.0.0.1:8443",
-    time: str = "real",
-    log_format: LogFormat = "text",
-    log_level: LogLevel = "info",
-    syslog: str | None = None,
-    keylog: Path | None = None,
-    state: Path | None = None,
-    ready_file: Path | None = None,
-    seed: Annotated[int | None, Parameter()] = None,
+    common: _Common = _COMMON,
 ) -> int:
     """Run a VPN load-balancing cluster in one process until SIGINT or SIGTERM.
 
     Clients are pointed at the cluster's address, where the director sends each of them on to the member with
-    the least load. Exit codes as for serve.
+    the least load. The members share the state directory. Exit codes as for serve.
 
     Parameters
     ----------
@@ -146,41 +161,13 @@ def cluster(
         How many there are, 1 to 10. The first one begins as the director.
     listen
         HOST:PORT of the cluster; its members have the addresses after this one, and the same port.
-    time
-        `real`, or how many emulated seconds pass in a second, such as 60.
-    log_format
-        The operator's log on stderr; `asa` prints the messages that an ASA would log.
-    log_level
-        The least severity that is logged.
-    syslog
-        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
-    keylog
-        Append TLS and DTLS secrets to this file, for Wireshark.
-    state
-        Directory of the certificate authority and the server's key, which the members share.
-    ready_file
-        Write all addresses, API tokens and the key pin to this file once connections are accepted, as JSON.
-    seed
-        Makes what is not secret repeatable, such as the first session index.
     """
     from asa_emu.cluster import run_cluster
 
     try:
-        options = Options(
-            config=config,
-            listen=HostPort.parse(listen),
-            rate=_rate(time),
-            log_format=log_format,
-            log_level=log_level,
-            syslog=_syslog_host(syslog) if syslog is not None else None,
-            keylog=keylog,
-            state=state or default_state_directory(),
-            ready_file=ready_file,
-            seed=seed,
-        )
+        options = common.options(config, listen=HostPort.parse(listen))
     except UsageError as error:
-        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refused(error)
     return trio.run(serve_headend, options, partial(run_cluster, count=members))
 
 
@@ -190,16 +177,9 @@ def pair(
     /,
     *,
     listen: str | None = None,
-    time: str = "real",
     manage: str = "127.0.0.1:0",
     console: str | None = None,
-    log_format: LogFormat = "text",
-    log_level: LogLevel = "info",
-    syslog: str | None = None,
-    keylog: Path | None = None,
-    state: Path | None = None,
-    ready_file: Path | None = None,
-    seed: Annotated[int | None, Parameter()] = None,
+    common: _Common = _COMMON,
 ) -> int:
     """Run both units of a failover pair in one process until SIGINT or SIGTERM.
 
@@ -211,47 +191,19 @@ def pair(
         An ASA running-config, the same for both units; the built-in one without it.
     listen
         HOST:PORT that the active unit serves, 127.0.0.1:8443 unless given.
-    time
-        `real`, or how many emulated seconds pass in a second, such as 60.
     manage
         HOST:PORT of the primary's management API; the secondary's has any free port.
     console
         HOST:PORT of a telnet console of the primary; off unless given.
-    log_format
-        The operator's log on stderr; `asa` prints the messages that an ASA would log.
-    log_level
-        The least severity that is logged.
-    syslog
-        udp:IP:PORT or tcp:IP:PORT to send the messages to that an ASA would log.
-    keylog
-        Append TLS and DTLS secrets to this file, for Wireshark.
-    state
-        Directory of the certificate authority and the server's key, which the units share.
-    ready_file
-        Write all addresses, API tokens and the key pin to this file once both units are ready, as JSON.
-    seed
-        Makes what is not secret repeatable, such as the first session index.
     """
     from asa_emu.pair import run_pair
 
     try:
-        options = Options(
-            config=config,
-            listen=HostPort.parse(listen) if listen is not None else None,
-            rate=_rate(time),
-            manage=HostPort.parse(manage),
-            console=HostPort.parse(console) if console is not None else None,
-            log_format=log_format,
-            log_level=log_level,
-            syslog=_syslog_host(syslog) if syslog is not None else None,
-            keylog=keylog,
-            state=state or default_state_directory(),
-            ready_file=ready_file,
-            seed=seed,
+        options = common.options(
+            config, listen=_host_port(listen), manage=HostPort.parse(manage), console=_host_port(console)
         )
     except UsageError as error:
-        print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refused(error)
     return trio.run(serve_headend, options, run_pair)
 
 
@@ -321,6 +273,15 @@ def console(
     except attach.Unreachable as error:
         print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+def _refused(error: UsageError) -> int:
+    print(f"asa-emu: {error}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _host_port(text: str | None) -> HostPort | None:
+    return None if text is None else HostPort.parse(text)
 
 
 def _show(text: str) -> None:
