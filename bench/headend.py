@@ -23,7 +23,7 @@ PASSWORD = "pw"
 BUSY = 0.95
 """Share of a core from which a process counts as the limit."""
 
-_CONFIG = f"""\
+CONFIG = f"""\
 hostname bench
 ip local pool POOL 10.32.0.10-10.32.127.254 mask 255.255.128.0
 interface GigabitEthernet0/1
@@ -110,7 +110,7 @@ def headend(dpd: int) -> Iterator[HeadendUnderTest]:
     own, other = cores()
     os.sched_setaffinity(0, {own})  # inherited by the headend
     try:
-        with running(_CONFIG.format(dpd=dpd)) as process:
+        with running(CONFIG.format(dpd=dpd)) as process:
             os.sched_setaffinity(0, {other})
             yield HeadendUnderTest(process)
     finally:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from OpenSSL import SSL
 
-from bench import dtls_records, floor, hub_forward, liveness_hour, replication, session_timers
+from bench import dtls_records, floor, hub_forward, liveness_hour, replication, session_timers, takeover
 from bench.client import Client, DtlsTunnel, Steps, client_context, connect, hear_out, log_in, shake_hands
 from bench.crowd import answer_probes, run_scripts, until
 from bench.flood import DtlsEcho, DtlsUpload, TlsEcho, TlsUpload, echo_burst
@@ -293,6 +293,8 @@ MEASURES = {
     "idle_default": Measure(idle_default, "value"),
     "replication": Measure(replication.replication, "lag_p99_ms"),
     "joining": Measure(replication.joining, "value"),
+    "takeover": Measure(takeover.takeover, "value"),
+    "takeover_openconnect": Measure(takeover.takeover_openconnect, "value"),
     "floor": Measure(floor.run),
     "session_timers": Measure(session_timers.run),
     "liveness_hour": Measure(liveness_hour.run),
