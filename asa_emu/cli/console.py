@@ -17,11 +17,14 @@ from asa_emu.config.syntax import Fault
 from asa_emu.ha.balance import Balancer
 from asa_emu.ha.status import Status
 from asa_emu.headend.headend import Headend
+from asa_emu.session.model import Peer
+from asa_emu.syslog.facts import Notice
 
 PRIVILEGED: Final = 2
 """The least privilege level whose prompt is `#`."""
 FULL_PRIVILEGE: Final = 15
 DEFAULT_PAGER: Final = 24  # lines, as on an ASA
+_NOBODY: Final = Peer("0.0.0.0", 0)
 
 
 class Clock(Protocol):
@@ -109,6 +112,8 @@ class Console:
         self.headend = headend
         self.now = now
         self.services = services
+        self.ends: tuple[Peer, Peer] | None = None
+        """Of a telnet connection, the other end first; None for the device's own console."""
         self.username = ""
         """Who logged in by name; empty for nobody in particular."""
         self.privilege = FULL_PRIVILEGE if privileged else 1
@@ -154,10 +159,17 @@ class Console:
             return f"{name}({self.editor.mode})# "
         return f"{name}# " if self.privileged else f"{name}> "
 
+    def tell(self, *numbers: int, **words: object) -> None:
+        """Log these messages about this session and whoever sits at it."""
+        caller, local = self.ends or (_NOBODY, _NOBODY)
+        words = {"user": self.who, "ip": caller.ip, "port": caller.port, "local": local.ip, **words}
+        self.headend.emit(Notice(at=self.now(), numbers=numbers, words=words))
+
     def become(self, username: str, privilege: int) -> None:
         """Go on with these privileges; configuration mode ends without them."""
-        self.username = username
-        self.privilege = privilege
+        before, self.username, self.privilege = self.privilege, username, privilege
+        if privilege != before:
+            self.tell(502103, before=before, after=privilege)
         if not self.privileged:
             self.editor = None
 

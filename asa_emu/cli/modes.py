@@ -73,7 +73,9 @@ def ask_login(console: Console, *, required: bool, tries: int = MAX_TRIES) -> No
         right = check_password(username, None if stored is None else stored.text, typed)
         if user is not None and right:
             console.become(username, user.privilege)
+            console.tell(611101, *(() if console.ends is None else (605005,)))
             return ""
+        console.tell(611102, *(() if console.ends is None else (605004,)), user=username)
         if tries == 1:
             console.closed = required
             return u.INVALID_LOGIN + u.ACCESS_DENIED
@@ -86,6 +88,8 @@ def ask_login(console: Console, *, required: bool, tries: int = MAX_TRIES) -> No
 def leave(console: Console, _said: Said) -> str:
     """The end of the session."""
     console.closed = True
+    if console.username:
+        console.tell(611103)
     return LOGOFF
 
 

@@ -23,6 +23,8 @@ from asa_emu.config.syntax import Fault, FaultKind, Node, Said, choices, match
 from asa_emu.headend.headend import Headend
 
 _EXITS = ("exit", "quit")
+_OWN_AFFAIRS = ("exit", "quit", "logout", "login", "help", "terminal length")
+"""Commands that are not told as executed: a login has messages of its own."""
 _LOGOFF_INACTIVE = "CSCuh55707"
 
 
@@ -113,7 +115,15 @@ class CliSession(Console):
 
     def _exec(self, line: str) -> str:
         run, said = self._match(line)
-        return run(self, said)
+        return self._run(run, said)
+
+    def _run(self, run: Run, said: Said) -> str:
+        words = " ".join(said.words)
+        who = self.who
+        text = run(self, said)
+        if words not in _OWN_AFFAIRS and not words.startswith("emulator"):
+            self.tell(111009 if words.startswith("show") else 111008, user=who, command=words)
+        return text
 
     def _match(self, line: str) -> tuple[Run, Said]:
         # durations of `emulator` carry a unit, as those of !emu lines do
@@ -137,11 +147,13 @@ class CliSession(Console):
         except Fault as fault:
             outcome = editor.execute(line)
             if outcome.ok:
+                if outcome.shown:
+                    self.tell(111008, 111010, command=outcome.shown)
                 return outcome.text and f"{outcome.text}\n"
             if fault.position > outcome.position or outcome.kind is None:
                 raise
             raise Fault(outcome.kind, outcome.text, outcome.position) from None
-        return run(self, said)
+        return self._run(run, said)
 
     def _error(self, kind: FaultKind, reason: str, position: int, line: str) -> str:
         if kind == "incomplete":

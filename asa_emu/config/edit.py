@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from asa_emu.config.document import Block, Document, Entry, Key
+from asa_emu.config.facts import masked
 from asa_emu.config.grammar import MODES, ORDER, Command
 from asa_emu.config.syntax import CONTROL, Fault, FaultKind, Node, Said, choices, match
 from asa_emu.config.tree import is_directive
@@ -37,20 +38,21 @@ class Outcome:
     kind: FaultKind | None = None
     position: int = 0
     """Column of the offending word in the line as typed."""
+    shown: str = ""
+    """What was executed, in full words and without secrets; empty when nothing was."""
 
 
 def execute(
     document: Document, place: Place, line: str, number: int = 0, *, live: bool = False
-) -> tuple[Place | None, str]:
-    """Store one line; return the place it opened, if any, and what an ASA answers to it.
+) -> tuple[Place | None, str, str]:
+    """Store one line; return the place it opened, if any, what an ASA answers, and the line without secrets.
 
     Raises Fault, with nothing changed. `live` checks at once that what the line names exists and that the
     moment allows it; for a file that is the business of whoever has read all of it.
     """
     body, start, freed, negative = prefixes(line)
     if negative:
-        _remove(document, place, body, start, freed, number, live)
-        return None, ""
+        return None, "", f"no {_remove(document, place, body, start, freed, number, live)}"
     body = modern(body)
     said = Said(document, freed, number)
     try:
@@ -79,7 +81,7 @@ def execute(
     block = _store(place, command, key, entry, live)
     document.generation += 1
     info = command.info.format_map({label: values[0] for label, values in said.bound.items()})
-    return (Place(command.opens, block) if block is not None else None), info
+    return (Place(command.opens, block) if block is not None else None), info, shown or startup
 
 
 def modern(body: str) -> str:
@@ -144,12 +146,13 @@ def _shown_after(mode: str, family: str) -> frozenset[str]:
 
 def _remove(
     document: Document, place: Place, body: str, start: int, freed: bool, number: int, live: bool
-) -> None:
+) -> str:
+    """Take a statement away; return what can be said of it without a secret."""
     for key, kept in place.block.family(""):
         if body in kept.texts:
             del place.block.entries[key]
             document.generation += 1
-            return
+            return kept.shown or masked(body)
     said, node = _walk_back(document, place, modern(body), start, freed)
     if node.command is not None:
         commands = [node.command]
@@ -172,6 +175,7 @@ def _remove(
         for key in there:
             del place.block.entries[key]
     document.generation += 1
+    return " ".join(keys[0] if commands[0].texts else said.words)
 
 
 def _walk_back(
@@ -245,7 +249,7 @@ class Editor:
         first_fault: Fault | None = None
         for depth in dict.fromkeys((len(self._stack), 1, *range(len(self._stack) - 1, 1, -1))):
             try:
-                opened, text = execute(self.document, self._stack[depth - 1], line, live=True)
+                opened, text, shown = execute(self.document, self._stack[depth - 1], line, live=True)
             except Fault as fault:
                 first_fault = first_fault or fault
                 if fault.kind != "unknown":
@@ -255,7 +259,7 @@ class Editor:
             del self._stack[depth:]
             if opened:
                 self._stack.append(opened)
-            return Outcome(True, text)
+            return Outcome(True, text, shown=shown)
         assert first_fault is not None
         kind: FaultKind = "invalid" if first_fault.kind == "unknown" else first_fault.kind
         return Outcome(False, first_fault.reason, kind, first_fault.position)

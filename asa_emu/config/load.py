@@ -120,7 +120,7 @@ class _Loader:
             if outer is not None and outer is not place:
                 places.append(outer)
             if outer is not None and inner and _knows(self.document, inner, text):
-                opened, _ = execute(self.document, outer, "webvpn")
+                opened, _, _ = execute(self.document, outer, "webvpn")
                 places += [opened] if opened else []
         return places
 

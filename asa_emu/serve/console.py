@@ -19,6 +19,7 @@ from asa_emu.cli.console import Services
 from asa_emu.cli.shell import CliSession, Reply
 from asa_emu.cli.terminal import Terminal
 from asa_emu.serve.gateway import Gateway
+from asa_emu.session.model import Peer
 
 MAX_TELNET: Final = 64  # connections at once
 MAX_NAMED: Final = 64  # sessions of the management API that are remembered; the one not used longest goes
@@ -107,8 +108,10 @@ class Consoles:
             if self._telnets > MAX_TELNET:
                 log.warning("console.too_many", limit=MAX_TELNET)
                 return
-            await self._converse(Terminal(self.session(login=login)), stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            session = self.session(login=login)
+            session.ends = _peer(stream.socket.getpeername()), _peer(stream.socket.getsockname())
+            await self._converse(Terminal(session), stream)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass  # whoever sat there has gone, or does not read
         finally:
             self._telnets -= 1
@@ -127,6 +130,10 @@ class Consoles:
             shown = terminal.receive(keys)
             self._gateway.after_batch()
             await _show(stream, answers + shown)
+
+
+def _peer(name: tuple[Any, ...]) -> Peer:
+    return Peer(str(name[0]), int(name[1]))
 
 
 async def _show(stream: trio.SocketStream, data: bytes) -> None:

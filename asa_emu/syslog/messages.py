@@ -28,6 +28,7 @@ _BARE = "Group %(group)s User %(user)s IP %(ip)s "
 _WHO = "Group <%(group)s> User <%(user)s> IP <%(ip)s> "
 _WHOSE = "TunnelGroup <%(tunnel_group)s> GroupPolicy <%(group)s> User <%(user)s> IP <%(ip)s> "
 _CLIENT = "client %(interface)s:%(peer)s to %(local)s"
+_CONSOLE = 'from %(ip)s/%(port)d to management:%(local)s/telnet for user "%(user)s"'
 _IPAA = "IPAA: Session=%(session)s, "
 
 M = Message
@@ -41,6 +42,9 @@ _ROWS: Final = (
     M(104004, 1, "(%(unit)s) Switching to OK."),
     M(105002, 1, "(%(unit)s) Enabling failover."),
     M(105005, 1, "(%(unit)s) Lost Failover communications with mate on interface %(interface)s"),
+    M(111008, 5, "User '%(user)s' executed the '%(command)s' command."),
+    M(111009, 7, "User '%(user)s' executed cmd: %(command)s"),
+    M(111010, 5, "User '%(user)s', running 'CLI' from IP %(ip)s, executed '%(command)s'"),
     M(113004, 6, "AAA user authentication Successful : server = %(server)s : user = %(user)s"),
     M(113005, 6, "AAA user authentication Rejected : reason = %(reason)s : server = %(server)s : "
                  "user = %(user)s : user IP = %(ip)s"),
@@ -57,6 +61,12 @@ _ROWS: Final = (
     M(113039, 6, _WHO + "AnyConnect parent session started."),
     M(113040, 4, _WHO + "Terminating the VPN connection attempt from <%(tunnel_group)s>. "
                         "Reason: This connection is group locked to <%(lock)s>."),
+    M(502103, 5, "User priv level changed: Uname: %(user)s From: %(before)d To: %(after)d"),
+    M(605004, 6, "Login denied " + _CONSOLE),
+    M(605005, 6, "Login permitted " + _CONSOLE),
+    M(611101, 6, "User authentication succeeded: IP address: %(ip)s, Uname: %(user)s"),
+    M(611102, 6, "User authentication failed: IP address: %(ip)s, Uname: %(user)s"),
+    M(611103, 5, "User logged out: Uname: %(user)s"),
     M(709003, 1, "(%(unit)s) Beginning configuration replication: Send to mate."),
     M(709004, 1, "(%(unit)s) End Configuration Replication (ACT)"),
     M(709005, 1, "(%(unit)s) Beginning configuration replication: Receiving from mate."),

@@ -70,6 +70,7 @@ Line: TypeAlias = tuple[int, Mapping[str, object]]
 """A message by number, and the fields of its text."""
 
 HIDDEN = "*****"
+_FAILED_LOGINS = (605004, 611102)
 LONGEST_SAID = 256  # characters of a client's own words in a line
 
 _CLOSING = {
@@ -294,7 +295,8 @@ class Renderer:
 
     def _notice(self, fact: Notice) -> Iterator[Line]:
         for number in fact.numbers:
-            yield number, fact.words
+            hidden = self.hide_username and number in _FAILED_LOGINS
+            yield number, {**fact.words, "user": HIDDEN} if hidden else fact.words
 
     # verdicts on logins
 

@@ -40,7 +40,18 @@ UNIT = r"\((Primary|Secondary)\) "
 VPN_UNIT = r"\(VPN-(Primary|Secondary)\) "
 WEB_UNIT = r"\(WebVPN-(Primary|Secondary)\) "
 
+TELNET = rf'from {IP}/\d+ to \w+:{IP}/telnet for user "\S+"'
+
 PATTERNS = {
+    111008: r"User '\S+' executed the '.+' command\.",
+    111009: r"User '\S+' executed cmd: .+",
+    111010: rf"User '\S+', running 'CLI' from IP {IP}, executed '.+'",
+    502103: r"User priv level changed: Uname: \S+ From: \d+ To: \d+",
+    605004: "Login denied " + TELNET,
+    605005: "Login permitted " + TELNET,
+    611101: rf"User authentication succeeded: IP address: {IP}, Uname: \S+",
+    611102: rf"User authentication failed: IP address: {IP}, Uname: \S+",
+    611103: r"User logged out: Uname: \S+",
     103001: UNIT + r"No response from other firewall \(reason code = \d+\)\.",
     104001: UNIT + r"Switching to ACTIVE - [\w ]+\.",
     104002: UNIT + r"Switching to STANDBY - [\w ]+\.",
@@ -194,6 +205,10 @@ def told() -> SyslogLab:
     words |= {"state": "up", "user": "walter", "ip": HOME, "address": "192.168.1.4"}
     failover = tuple(n for n in MESSAGES if n // 1000 in (103, 104, 105, 709, 720, 721))
     lab.hear(Notice(at=AT, numbers=(*failover, 737028, 737029, 737031), words=words))
+    words = {"user": "walter", "ip": HOME, "port": 50_000, "local": CAFE, "command": "show clock"}
+    words |= {"before": 1, "after": 15}
+    consoles = tuple(number for number in MESSAGES if number // 1000 in (111, 502, 605, 611))
+    lab.hear(Notice(at=AT, numbers=consoles, words=words))
     lab.db.end(lab.login("hank", now=AT, clientless=True), EndReason.USER_REQUESTED, AT + 4)
     return lab
 
