@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from asa_emu.serve.takeover import claim_address, share_address
+from asa_emu.serve.takeover import claim_address, count_holders, share_address
 
 TRIES = 50
 
@@ -75,3 +75,14 @@ def test_without_sharing_an_address_is_not_to_be_had(stack: ExitStack) -> None:
     held = bound(stack, socket.SOCK_STREAM, ("127.0.0.1", 0))
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(held.getsockname())
+
+
+def test_listeners_are_counted_without_a_look_at_the_connections() -> None:
+    def table() -> Iterator[str]:
+        yield "   0: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0"
+        yield "   1: 0900007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0"
+        yield "   2: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0"
+        yield "   3: 0100007F:01BB 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0"
+        pytest.fail("there may be very many connections")
+
+    assert count_holders(table(), "0100007F:01BB", listening=True) == 2
