@@ -191,6 +191,7 @@ def connect(
     *,
     flags: Flags = Flags(),
     script: Path | None = None,
+    save_profile: Path | None = None,
     json: _Json = False,
 ) -> int:
     """Log in, connect, and stay until the session ends or a signal comes.
@@ -203,6 +204,8 @@ def connect(
         The headend: https://HOST[:PORT][/GROUP-URL], or the name of a host in the profile.
     script
         A story in TOML to play (docs/usage.md): timed acts and expectations. Its end ends the session.
+    save_profile
+        Write the profile that the headend hands out to this file, unless it is that of --profile already.
     """
     options = flags.options(host, _read_profile(flags.profile))
     story = parse_story(_read(script).decode("utf-8")) if script is not None else ()
@@ -213,7 +216,16 @@ def connect(
         client = Client(
             options, on_event=_report_text, on_message=lambda said: print_line(said.line), ask=ask
         )
-    return trio.run(_run, client, story, _report_json if json else _report_text, json)
+    report = _report_json if json else _report_text
+
+    def connected() -> None:
+        if save_profile is not None and client.handed_profile is not None:
+            try:
+                save_profile.write_bytes(client.handed_profile)
+            except OSError as error:
+                report(Error(f"--save-profile {save_profile}: {error.strerror}"))
+
+    return trio.run(_run, client, story, report, connected, json)
 
 
 @app.default
@@ -324,7 +336,9 @@ def _report_text(event: Event) -> None:
 Report = Callable[[Event], None]
 
 
-async def _run(client: Client, story: tuple[Act, ...], report: Report, take_orders: bool) -> int:
+async def _run(
+    client: Client, story: tuple[Act, ...], report: Report, connected: Callable[[], None], take_orders: bool
+) -> int:
     code, problem = 1, None
 
     async def stop() -> None:
@@ -348,6 +362,7 @@ async def _run(client: Client, story: tuple[Act, ...], report: Report, take_orde
             nursery.start_soon(tell)
         try:
             async with client:
+                connected()
                 if take_orders:
                     nursery.start_soon(_take_orders, client, report)
                 code = (await client.wait_ended()).exit_code

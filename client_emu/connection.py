@@ -29,18 +29,18 @@ from client_emu.dial import Asker, Dialer, LoginFailed, OpenTunnel, Resolver, To
 from client_emu.dtls_channel import DtlsChannel
 from client_emu.events import AdapterChanged, Error, Event
 from client_emu.exchange import DialFailed, Silent
-from client_emu.journal import NEWER, TERMINATED, Journal, Message, Stage
+from client_emu.journal import NEW_PROFILE, NEWER, NO_PROFILE, TERMINATED, Journal, Message, Stage
 from client_emu.kernel_adapter import KernelAdapter
 from client_emu.lifecycle import Actions, Do, Emit, End, Lifecycle, Phase, Reach, Rebuild
 from client_emu.login import Ask
 from client_emu.network import Network
 from client_emu.options import ClientOptions
-from client_emu.profile import Profile
+from client_emu.profile import Profile, ProfileError
 from client_emu.program_adapter import ProgramAdapter
 from client_emu.terms import AdapterSettings, connected, negotiated, settings_of
 from client_emu.trust import ServerNotTrusted
 from client_emu.tunnel import Tunnel
-from client_emu.update import newer_package
+from client_emu.update import newer_package, newer_profile
 
 KEPT_EVENTS: Final = 1000
 BACKLOG: Final = 256  # packets sent by the adapter while there is no tunnel
@@ -80,6 +80,8 @@ class Connection:
         self.dtls_traffic = Traffic()
         self.dropped = 0
         """Outgoing packets lost to full queues, or too long for a frame."""
+        self.handed_profile: bytes | None = None
+        """The profile that the headend handed out at the login, unless it is the one that we have."""
         self.answer: ConnectAnswer | None = None
         self.token: str | None = options.token
         self.connected_at: float | None = None
@@ -278,6 +280,13 @@ class Connection:
             with suppress(DialFailed, TokenRefused, ServerNotTrusted, ProtocolError):
                 if newer := await newer_package(self._dialer, self.token, self.options.version):
                     self.journal.say("notice", NEWER.format(version=newer.version), self.now())
+        try:
+            self.handed_profile = await newer_profile(self._dialer, self.token, self.options.profile)
+        except (DialFailed, TokenRefused, ServerNotTrusted, ProtocolError, ProfileError) as error:
+            self.journal.say("warning", NO_PROFILE.format(reason=error), self.now())
+        else:
+            if self.handed_profile is not None:
+                self.journal.say("notice", NEW_PROFILE, self.now())
         self._do(self.lifecycle.logged_in(self.now()))
 
     async def _attempt(self, scope: trio.CancelScope) -> None:

@@ -24,6 +24,7 @@ from OpenSSL import SSL
 
 from asa_emu.transport.contexts import client_context
 from asa_emu.transport.stream import TlsStream
+from asa_emu.wire.auth_xml import Profile as ProfileOffer
 from asa_emu.wire.compression import STATELESS
 from asa_emu.wire.errors import HeaderError
 from asa_emu.wire.frames import MAX_SENT_PAYLOAD
@@ -89,6 +90,8 @@ class Dialer:
         """What the login's end said."""
         self.package_base: str | None = None
         """The directory of the headend's client software, when a login has named it."""
+        self.profile: ProfileOffer | None = None
+        """The AnyConnect profile that the headend hands out, likewise."""
         self._deadline = math.inf
 
     async def reach(self, server: int) -> None:
@@ -121,6 +124,7 @@ class Dialer:
                     self._step = self._login.on_answer(answer)
                 case LoggedIn():
                     self.banner, self.package_base = self._step.banner, self._step.package_base
+                    self.profile = self._step.profile
                     return self._step.token
                 case LoginRefused():
                     raise LoginFailed(self._step.reason)

@@ -75,6 +75,8 @@ TERMINATED: Final = (
     " The following message was received from the secure gateway: {reason}"
 )  # [U]
 NEWER: Final = "A newer client, version {version}, is on the secure gateway; it is not installed."
+NEW_PROFILE: Final = "The secure gateway handed out a new profile; it counts from the next connection on."
+NO_PROFILE: Final = "The profile of the secure gateway cannot be had: {reason}"
 NEW_MTU: Final = (
     "A new MTU needs to be applied to the VPN network interface."
     " Disabling and re-enabling the Virtual Adapter."

@@ -31,6 +31,7 @@ from asa_emu.wire.auth_xml import (
     parse_server_document_untrusted,
     recognise_xml,
 )
+from asa_emu.wire.auth_xml import Profile as ProfileOffer
 from asa_emu.wire.errors import XmlError
 from client_emu.gateway import Gateway, parse_gateway
 from client_emu.options import ClientOptions, is_token
@@ -71,6 +72,8 @@ class LoggedIn:
     banner: str = ""
     package_base: str | None = None
     """Where the headend has its client software."""
+    profile: ProfileOffer | None = None
+    """The AnyConnect profile that it hands out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +255,7 @@ class Login:
             if not is_token(token):
                 return self._refuse("the headend calls the login complete, but gave no usable session token")
             self._finished = True
-            return LoggedIn(self._gateway, token, document.banner, document.package_base)
+            return LoggedIn(self._gateway, token, document.banner, document.package_base, document.profile)
         if document.unsupported is not None:
             return self._refuse(document.unsupported)
         if document.host_scan is not None and document.host_scan.required:

@@ -11,6 +11,7 @@ A preference that is user controllable yields to what the user chose, any other 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -112,6 +113,8 @@ class Profile:
     preferences: Mapping[str, Preference] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
     """What was passed over, each as `FILE:LINE: text`."""
+    sha1: str = ""
+    """Of the file's bytes, small hex digits; headends tell by it whether a client has the profile already."""
 
     def find(self, name: str) -> HostEntry | None:
         """The host of that name or address, whatever the case."""
@@ -156,7 +159,8 @@ def parse_profile_untrusted(body: bytes, source: str = "profile") -> Profile:
     except XmlError as error:
         text, _, line = str(error).rpartition(", line ")
         raise ProfileError(f"{source}:{line}: {text}" if text else f"{source}:1: {error}") from None
-    return _Reader(source).read(root)
+    digest = hashlib.sha1(body, usedforsecurity=False).hexdigest()
+    return replace(_Reader(source).read(root), sha1=digest)
 
 
 def _leaves_to_user(name: str) -> bool:

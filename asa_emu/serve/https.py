@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote
 
 import h11
 import structlog
@@ -35,6 +36,7 @@ from asa_emu.serve.portal import Portal
 from asa_emu.serve.tunnels import CstpTunnel
 from asa_emu.session.db import Gone
 from asa_emu.wire.auth_xml import (
+    Profile,
     auth_complete,
     auth_request,
     legacy_form,
@@ -346,14 +348,16 @@ class HttpExchange:
         site = self._site
         headers = [*_COMMON, (b"X-Aggregate-Auth", b"1"), (b"Content-Type", b"text/xml; charset=utf-8")]
         if isinstance(answer, Granted):
+            profile = site.portal.images.profile_for(answer.session)
             body = auth_complete(
                 answer.token,
                 session_id=str(answer.session.index),
                 banner=answer.banner,
                 cert_sha1=site.certificate_sha1,
+                profile=profile,
                 package=site.portal.images.package_for(caller.user_agent),
             )
-            self._respond(200, [*headers, *self._session_cookies(answer)], body)
+            self._respond(200, [*headers, *self._session_cookies(answer, profile)], body)
         elif isinstance(answer, Ask):
             body = auth_request(answer.form, opaque=answer.opaque, host_scan=answer.host_scan)
             self._respond(200, [*headers, *_context_cookie(answer)], body)
@@ -363,14 +367,17 @@ class HttpExchange:
     def _answer_legacy(self, answer: Answer) -> None:
         headers = [*_COMMON, (b"Content-Type", b"text/xml; charset=utf-8")]
         if isinstance(answer, Granted):
-            self._respond(200, [*headers, *self._session_cookies(answer)], legacy_success(answer.banner))
+            cookies = self._session_cookies(answer, self._site.portal.images.profile_for(answer.session))
+            self._respond(200, [*headers, *cookies], legacy_success(answer.banner))
         elif isinstance(answer, Ask):
             self._respond(200, [*headers, *_context_cookie(answer)], legacy_form(answer.form))
         else:
             self._refuse(answer.status, answer.reason)
 
-    def _session_cookies(self, answer: Granted) -> list[tuple[bytes, bytes]]:
+    def _session_cookies(self, answer: Granted, profile: Profile | None) -> list[tuple[bytes, bytes]]:
         details = f"bu:/&p:t&iu:1/&sh:{self._site.certificate_sha1}"
+        if profile is not None:
+            details += f"&fu:{quote(profile.uri.lstrip('/'), safe='')}&fh:{profile.sha1}"
         return [
             (
                 b"Set-Cookie",

@@ -88,7 +88,7 @@ class Portal:
         )
         self.images = Images(gateway.headend, directories, self._charge)
         for file in self.images.absent():
-            log.warning("image.absent", file=file, looked_in=[str(directory) for directory in directories])
+            log.warning("file.absent", file=file, looked_in=[str(directory) for directory in directories])
 
     def owns(self, path: str) -> bool:
         """Whether a page is meant whoever asks; a login's other addresses are pages for browsers alone."""

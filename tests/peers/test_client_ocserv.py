@@ -202,6 +202,16 @@ async def test_unknown_authority_is_refused_and_the_given_one_accepted(wire: Cab
         assert vpn.ip4 is not None
 
 
+async def test_the_profile_that_it_hands_out_is_fetched(wire: Cable, tmp_path: Path) -> None:
+    text = b"<AnyConnectProfile><ServerList/></AnyConnectProfile>\n"
+    (tmp_path / "profile.xml").write_bytes(text)
+    options: dict[str, int | str] = {"tcp-port": 446, "udp-port": 446}
+    options["user-profile"] = str(tmp_path / "profile.xml")
+    with Ocserv(wire.server, wire.server_address, users=USERS, options=options) as server:
+        async with connected(wire, options_for(server, dtls=False)) as vpn:
+            assert vpn.handed_profile == text
+
+
 async def test_server_that_ends_the_session_ends_the_client(wire: Cable) -> None:
     with Ocserv(wire.server, wire.server_address, users=USERS, options={"tcp-port": 445}) as server:
         async with connected(wire, options_for(server, dtls=False)) as vpn:

@@ -173,6 +173,31 @@ def test_hosts_by_name_and_backups_from_a_profile(
         program.wait_for(f"client-emu: {profile}:2: not well-formed XML")
 
 
+def test_the_profile_that_a_headend_hands_out_is_saved(password: Path, tmp_path: Path) -> None:
+    text = "<AnyConnectProfile><ServerList/></AnyConnectProfile>\n"
+    config = (
+        f"!emu username walter password {PASSWORD}\nip local pool POOL 10.9.0.1-10.9.0.9\n"
+        "webvpn\n enable outside\n anyconnect enable\n anyconnect profiles emu disk0:/emu.xml\n"
+        "group-policy DfltGrpPolicy attributes\n address-pools value POOL\n"
+        " webvpn\n  anyconnect profiles value emu type user\n"
+    )
+    saved = tmp_path / "saved.xml"
+    with running(config=config) as asa:
+        (asa.state / "emu.xml").write_text(text)
+        with start(asa, password, "--save-profile", str(saved)) as program:
+            program.wait_for("Connected to")
+            program.wait_for("handed out a new profile")
+        assert saved.read_text() == text
+        with start(asa, password, "--json", "--save-profile", str(tmp_path)) as program:
+            program.wait_for("--save-profile.*Is a directory")
+        checked = subprocess.run(
+            [sys.executable, "-m", "client_emu", "profile", "check", str(saved)],
+            capture_output=True,
+            text=True,
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
 def test_the_tunnel_is_handed_to_a_program(asa: HeadendProcess, password: Path, tmp_path: Path) -> None:
     with TunEndpoint(tmp_path / "tun") as tun:
         helper = f"{sys.executable} {TUNPIPE} {tun.path}"

@@ -176,7 +176,7 @@ async def test_images_stand_beside_the_configuration_too(
         found = await look_for_update(options(running), version="4.8.1", fetch=True)
         assert found.image == b"old"
         nursery.cancel_scope.cancel()
-    absent = [entry["file"] for entry in log if entry["event"] == "image.absent"]
+    absent = [entry["file"] for entry in log if entry["event"] == "file.absent"]
     assert absent == ["disk0:/missing-1.2.pkg"]
 
 
