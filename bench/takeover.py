@@ -187,15 +187,18 @@ class Exodus:
             return True
         except (OSError, RuntimeError, TlsBroken) as error:
             if exile.steps is not None:
-                self.failures[str(error)] += 1
+                self._failed(error)
             elif exile.back_at:
                 raise RuntimeError("somebody who was back was thrown out again") from error
             del self._listening[exile.client.sock.fileno()]
-            exile.client.reset()
             self._leave(exile)
         return False
 
+    def _failed(self, error: Exception) -> None:
+        self.failures[(error.strerror if isinstance(error, OSError) else None) or str(error)] += 1
+
     def _leave(self, exile: Exile) -> None:
+        exile.client.reset()
         exile.steps = None
         heapq.heappush(self._due, (_now() + next(exile.waits), next(self._numbers), exile))
 
@@ -204,13 +207,13 @@ class Exodus:
         exile.began_at = _now()
         try:
             exile.client = Client(self._survivor.address, self._context)
-        except OSError as error:
-            self.failures[error.strerror or str(error)] += 1
+            exile.steps = exile.come_back()
+            next(exile.steps)
+        except OSError as error:  # refused, or accepted in the last moment of the one that dies
+            self._failed(error)
             self._leave(exile)
-            return
-        exile.steps = exile.come_back()
-        next(exile.steps)
-        self._listen(exile)
+        else:
+            self._listen(exile)
 
 
 @dataclass(frozen=True, slots=True)
