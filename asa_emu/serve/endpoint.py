@@ -7,6 +7,9 @@ not counted.
 
 from __future__ import annotations
 
+import errno
+import math
+import resource
 import socket
 from collections import Counter
 
@@ -25,6 +28,8 @@ from asa_emu.syslog.facts import TlsDown, TlsFailed, TlsUp
 BACKLOG = 4096  # a reconnect storm arrives at once
 MAX_UNAUTHENTICATED = 1024  # connections per address
 _ACCEPTS = 16  # per turn of the dispatcher
+_REST = 1.0  # seconds of run time in which nobody is accepted for want of descriptors
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 
 _PLAIN_HTTP = (
@@ -63,6 +68,16 @@ def shown_address(ip: str) -> str:
     return ip.removeprefix("::ffff:") if "." in ip else ip
 
 
+def _allow_more_descriptors() -> bool:
+    """Raise the limit that most shells set, 1,024, to what the system allows; whether there was room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("https.descriptors", before=soft, now=hard)
+    return True
+
+
 def _local(sock: socket.socket) -> Peer:
     name = sock.getsockname()
     return Peer(shown_address(name[0]), name[1])
@@ -92,6 +107,7 @@ class HttpsEndpoint:
         self._connections: set[Connection] = set()
         self._unauthenticated: Counter[str] = Counter()
         self._closed_one = trio.Event()
+        self._rests_until = math.inf
 
     def fileno(self) -> int:
         """The listener's descriptor."""
@@ -113,10 +129,28 @@ class HttpsEndpoint:
             except BlockingIOError:
                 return
             except OSError as error:
-                # out of descriptors, or the peer gave up before we looked
+                if error.errno == errno.EMFILE and _allow_more_descriptors():
+                    continue
                 log.warning("https.accept_failed", error=error.strerror)
-                return
+                if error.errno in _FULL:
+                    self._rest()
+                return  # or the peer gave up before we looked
             self._admit(sock, Peer(shown_address(address[0]), address[1]))
+
+    def _rest(self) -> None:
+        """Leave those who wait in the kernel's queue for a while: they would be reported again at once."""
+        self.dispatcher.remove(self)
+        self._rests_until = self.run_now() + _REST
+        self.limits.add(self, self._rests_until)
+
+    def next_deadline(self) -> float:
+        """The instant of run time at which a rest is over."""
+        return self._rests_until
+
+    def on_deadline(self) -> None:
+        """It is."""
+        self.limits.discard(self)
+        self.dispatcher.add(self)
 
     def _admit(self, sock: socket.socket, peer: Peer) -> None:
         if self._unauthenticated[peer.ip] >= MAX_UNAUTHENTICATED:
@@ -193,6 +227,7 @@ class HttpsEndpoint:
 
     def close(self) -> None:
         """Close the listener and every connection, without a word to the clients."""
+        self.limits.discard(self)
         self.dispatcher.remove(self)
         self._listener.close()
         for connection in list(self._connections):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
@@ -158,6 +160,26 @@ async def test_connections_that_say_nothing_free_their_places_again(asa: Running
         await trio.sleep(25)  # the limit of a handshake
         async with tunnel(asa, "user001") as raw:
             await raw.ping()
+
+
+async def test_without_descriptors_clients_wait_and_come_in_later(
+    asa: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def accept(_: socket.socket) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+        patch.setattr(socket.socket, "accept", accept)
+        waiting = await plain_socket(asa)
+        await trio.sleep(10)
+    assert 9 <= tries <= 11  # and not as often as a core can try
+    async with waiting, tunnel(asa, "user001") as raw:
+        await raw.ping()
 
 
 @pytest.mark.usefixtures("descriptors")
