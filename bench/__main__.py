@@ -21,9 +21,11 @@ from bench.measures import MEASURES, Facts, Measure
 
 def _median(measure: Measure, seconds: float, repeat: int) -> Facts:
     """The middle run of several, by the fact that counts, with that fact of all runs beside it."""
-    if not measure.key:
-        return measure.run(seconds)
-    runs = sorted((measure.run(seconds) for _ in range(repeat)), key=lambda facts: float(facts[measure.key]))
+    runs = [measure.run(seconds)]
+    if not measure.key or "skipped" in runs[0]:
+        return runs[0]
+    runs += [measure.run(seconds) for _ in range(1, repeat)]
+    runs.sort(key=lambda facts: float(facts[measure.key]))
     middle = runs[len(runs) // 2]
     return middle if repeat == 1 else {**middle, "runs": [facts[measure.key] for facts in runs]}
 

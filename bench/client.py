@@ -84,8 +84,9 @@ class Client:
 
     __slots__ = ("answer", "engine", "owed", "sock", "token", "unsent")
 
-    def __init__(self, address: tuple[str, int], context: SSL.Context) -> None:
-        self.sock = socket.create_connection(address)
+    def __init__(self, address: tuple[str, int], context: SSL.Context, source: str = "") -> None:
+        """Connect, from the address `source` if that matters."""
+        self.sock = socket.create_connection(address, source_address=(source, 0) if source else None)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setblocking(False)
