@@ -7,7 +7,9 @@ tolerates and an ASA would not is reported there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Final
 
 from asa_emu.config.document import Block, Document
 from asa_emu.config.edit import Place, execute, missing, modern, prefixes
@@ -178,6 +180,16 @@ def _check(document: Document) -> None:
     _report_lenience(document)
 
 
+_WITHOUT_EFFECT: Final[Mapping[str, str]] = {
+    "authentication-server-group": "no server is asked; users are those of this configuration",
+    "secondary-authentication-server-group": "no second server is asked",
+    "accounting-server-group": "nothing is accounted",
+    "strip-group": "user names keep their group",
+    "vpn-access-hours": "users may log in at any hour",
+}
+"""What is understood, would change who gets in, and does not here."""
+
+
 def _report_lenience(document: Document) -> None:
     def report(line: int, text: str, reason: str) -> None:
         document.reports.append(Report(line, text, reason))
@@ -188,6 +200,8 @@ def _report_lenience(document: Document) -> None:
         if kind == "access-list" and key == ("split-tunnel-network-list",)
     }  # fmt: skip
     for block, key, entry in document.top.walk():
+        if key[0] in _WITHOUT_EFFECT and entry.value not in (None, "none", False, ("LOCAL",), ["LOCAL"]):
+            report(entry.line, entry.texts[0], _WITHOUT_EFFECT[key[0]])
         if key[0] == "enable" and block is document.top.child("webvpn") and key[1] not in named:
             report(entry.line, entry.texts[0], f"no interface is named {key[1]!r}; served all the same")
         if key == ("anyconnect enable",) and not any(True for _ in block.family("anyconnect image")):

@@ -396,6 +396,22 @@ def test_lenience_is_reported() -> None:
     ]
 
 
+def test_what_is_understood_and_has_no_effect_is_reported() -> None:
+    text = (
+        "aaa-server RAD protocol radius\ntunnel-group T type remote-access\n"
+        "tunnel-group T general-attributes\n authentication-server-group RAD LOCAL\n accounting-server-group RAD\n strip-group\n"
+        "tunnel-group U type remote-access\ntunnel-group U general-attributes\n"
+        " authentication-server-group LOCAL\n" + GROUP + " vpn-access-hours value NIGHT\n"
+    )
+    assert [(report.line, report.reason.partition(" ")[0]) for report in parse_config(text).reports] == [
+        (4, "no"),
+        (5, "nothing"),
+        (6, "user"),
+        (12, "users"),
+    ]
+    assert not parse_config(GROUP + " vpn-access-hours none\n").reports
+
+
 def test_a_misplaced_command_says_where_it_belongs() -> None:
     (report,) = parse_config(GROUP + " anyconnect keep-installer installed\n").reports
     assert report.reason == "unknown command here, config-group-webvpn has it; kept"
