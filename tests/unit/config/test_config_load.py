@@ -399,7 +399,8 @@ def test_lenience_is_reported() -> None:
 def test_what_is_understood_and_has_no_effect_is_reported() -> None:
     text = (
         "aaa-server RAD protocol radius\ntunnel-group T type remote-access\n"
-        "tunnel-group T general-attributes\n authentication-server-group RAD LOCAL\n accounting-server-group RAD\n strip-group\n"
+        "tunnel-group T general-attributes\n authentication-server-group RAD LOCAL\n"
+        " accounting-server-group RAD\n strip-group\n"
         "tunnel-group U type remote-access\ntunnel-group U general-attributes\n"
         " authentication-server-group LOCAL\n" + GROUP + " vpn-access-hours value NIGHT\n"
     )
