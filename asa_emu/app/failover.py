@@ -50,6 +50,20 @@ def unit_settings(options: Options, config: Config, listen: HostPort) -> Failove
     return said
 
 
+def report_state_link(options: Options, config: Config) -> None:
+    """Say what a --state-link is without use for, and what has none that would need one."""
+    balancing = config.load_balancing
+    if options.state_link is None:
+        if balancing.participate and options.meeting is None:
+            log.warning("balancing.alone", reason="there is no --state-link to other members of the cluster")
+    elif balancing.participate:
+        if not balancing.key:
+            log.warning("balancing.no_key", reason="without `cluster key` anybody can sign as a member")
+    elif not config.failover.enabled:
+        reason = "the configuration has neither `failover` nor `participate` under `vpn load-balancing`"
+        log.warning("state_link.unused", reason=reason)
+
+
 @asynccontextmanager
 async def shared_store(
     options: Options, said: Failover | None, listen: HostPort

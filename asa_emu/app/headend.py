@@ -25,7 +25,14 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from asa_emu.app.failover import pair_identity, run_link, shared_store, state_link_of, unit_settings
+from asa_emu.app.failover import (
+    pair_identity,
+    report_state_link,
+    run_link,
+    shared_store,
+    state_link_of,
+    unit_settings,
+)
 from asa_emu.app.files import flash_directories, keylog_sink, ready_files, server_identity, write_whole
 from asa_emu.app.logs import BestEffort
 from asa_emu.app.options import (
@@ -131,6 +138,7 @@ async def run_headend(
         options, (*server_names(listen.host), *names_of_headend(options, config))
     )
     said = unit_settings(options, config, listen)
+    report_state_link(options, config)
     if said is not None and options.cert is None:
         identity, certificate, key = await pair_identity(options, said, listen, certificate, key)
     rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
@@ -222,11 +230,13 @@ async def run_headend(
                     task_status.started(running)
                     await running.stopping.wait()
                 with trio.move_on_after(FAREWELL_LIMIT):
-                    await balancing.leave()
-                    if link is None or not await link.retire():
-                        await _farewell(gateway, port)
-                        if link is not None:
-                            await link.resign(RETIRED)
+                    retired = link is not None and await link.retire()
+                    async with trio.open_nursery() as last_words:
+                        last_words.start_soon(balancing.leave)
+                        if not retired:
+                            await _farewell(gateway, port)
+                            if link is not None:
+                                await link.resign(RETIRED)
                 nursery.cancel_scope.cancel()
         finally:
             port.close()

@@ -13,14 +13,19 @@ _ROLES = {True: "Master", False: "Backup"}
 
 
 def show_load_balancing(console: Console, _said: Said) -> str:
-    """Return the three tables; the last two are of the members, this unit with an asterisk."""
-    balancer = console.services.balancer or Balancer()
+    """Return the three tables; the last two are of the members, this unit with an asterisk.
+
+    The standby of a failover pair has nobody there: the active unit is the member.
+    """
+    balancer, unit = console.services.balancer or Balancer(), console.services.unit
     said = console.headend.config.load_balancing
     me, members = balancer.me, balancer.members
     role = u.NO_ROLE if me is None else _ROLES[balancer.directs]
+    failover = "n/a" if unit is None else u.BALANCING_FAILOVER[unit.active]
+    enabled = me is not None or (unit is not None and not unit.active and said.participate)
     text = (
         f"{_DASHES} Status     Role     Failover   Encryption   Peers     Cluster IP        \n{_DASHES}"
-        f" {'Disabled' if me is None else 'Enabled':<10} {role:<8} {'n/a':<10}"
+        f" {'Enabled' if enabled else 'Disabled':<10} {role:<8} {failover:<10}"
         f" {'Enabled' if said.encryption else 'Disabled':<12} {max(0, len(members) - 1):>5}"
         f"     {said.cluster_ip or u.NO_CLUSTER_IP}\n\n"
         f" Peers:\n{_DASHES}"

@@ -171,4 +171,5 @@ POOL_ROW: Final = "{first:<15} {last:<15} {mask:<15} {free:>7} {held:>8} {used:>
 
 # show vpn load-balancing; where it is off, nothing is confirmed
 NO_ROLE: Final = "n/a"
+BALANCING_FAILOVER: Final = {True: "Active", False: "Standby"}
 NO_CLUSTER_IP: Final = "0.0.0.0"

@@ -9,8 +9,9 @@ Every member runs one `Balancer`. They meet at a table, which is common memory i
 script in a Redis server between several: a member lays down its heartbeat there and reads what the others
 laid down. The role is a lease that the table gives to one member at a time. Who asks for it is the election:
 the member of the highest priority among those that live, the lowest address among equals, and only when
-nobody has it, so that a better one that comes later does not take it away. Instants are seconds of run time:
-a clock that is bent must not make living members look dead.
+nobody has it, so that a better one that comes later does not take it away. The role belongs to an address:
+whoever goes on in a member's place, such as the other unit of a failover pair, finds it there and keeps it.
+Instants are seconds of run time: a clock that is bent must not make living members look dead.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ class Member:
         return f"{self.ip}:{self.port}"
 
     @property
+    def may_direct(self) -> bool:
+        """Whether it keeps the role that it has."""
+        return self.able and not self.leaving
+
+    @property
     def rank(self) -> tuple[int, int, int]:
         """Sorts the member that should direct first."""
         return -self.priority, int(ip_address(self.ip)), self.port
@@ -122,6 +128,7 @@ class Balancer:
         self._lease_ends = -math.inf
         self._listens_until = -math.inf
         self._told_director: bool | None = None
+        self._last_director: str | None = None
 
     @property
     def directs(self) -> bool:
@@ -146,7 +153,7 @@ class Balancer:
         """Take part no more."""
         if self.me is not None:
             self.news.append((News.STOPPED, self.me.ip))
-        self.me = self.director = self._told_director = None
+        self.me = self.director = self._last_director = self._told_director = None
         self._seats.clear()
 
     def heard(self, member: Member, at: float) -> None:
@@ -171,6 +178,7 @@ class Balancer:
     def leased(self, holder: str | None, until: float, now: float) -> None:
         """The table says who has the role, and until when."""
         self.director = holder if until > now else None
+        self._last_director = self.director or self._last_director
         self._lease_ends = until
         self._tell_role()
 
@@ -198,9 +206,15 @@ class Balancer:
         return now >= self._listens_until and me.rank == min(member.rank for member in able)
 
     def pick(self, now: float) -> Member | None:
-        """The living member with the least load; it is expected to have a client more from now on."""
-        self.on_deadline(now)
-        seat = min(self._seats.values(), key=lambda s: (s.expected_load(), s.member.rank), default=None)
+        """The living member with the least load; it is expected to have a client more from now on.
+
+        None when this one does not direct, or not any more.
+        """
+        self.mind_lease(now)
+        if not self.directs:
+            return None
+        living = [seat for seat in self._seats.values() if seat.at + HOLD > now or seat.member == self.me]
+        seat = min(living, key=lambda s: (s.expected_load(), s.member.rank), default=None)
         if seat is None:
             return None
         seat.sent.append(now)
@@ -216,13 +230,20 @@ class Balancer:
             deadlines.append(self._listens_until)
         return min(deadlines, default=math.inf)
 
+    def mind_lease(self, now: float) -> None:
+        """Notice that its own lease is over, without a word about others before the table is read again."""
+        if self.directs and self._lease_ends <= now:
+            self.director = None
+            self._tell_role()
+
     def on_deadline(self, now: float) -> None:
         """Bury the dead, and notice that a lease is over."""
         for seat in list(self._peers()):
             if seat.at + HOLD <= now:
                 member = seat.member
                 del self._seats[member.address]
-                silent = News.DIRECTOR_SILENT if member.address == self.director else News.SILENT
+                was_director = member.address == self._last_director
+                silent = News.DIRECTOR_SILENT if was_director else News.SILENT
                 self.news.append((silent, member.ip))
         if self.director is not None and self._lease_ends <= now:
             self.director = None
@@ -247,9 +268,10 @@ class Table:
         """Lay down a heartbeat, ask for the role, keep it or give it up, and read what others laid down."""
         self._rows[mine.address] = mine, now
         self._rows = {address: row for address, row in self._rows.items() if row[1] + HOLD > now}
-        if self._director == mine.address or self._lease_ends <= now:
-            self._director = None
-        if self._director is None and wants_role:
-            self._director, self._lease_ends = mine.address, now + HOLD
+        holder = self._director if self._lease_ends > now else None
+        if holder == mine.address or (holder is None and wants_role):
+            holder = mine.address if mine.may_direct else None
+            self._lease_ends = now + HOLD
+        self._director = holder
         rows = tuple((member, now - at) for member, at in self._rows.values())
         return Roll(rows, self._director, self._lease_ends - now)

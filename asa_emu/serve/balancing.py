@@ -7,7 +7,11 @@
 A listener on the cluster's address is one more `HttpsEndpoint`. It shares its address with whatever a former
 director may have left there, and new connections come to it alone (`claim_address`). With the meeting out of
 order, the director goes on, and everybody else waits; with only this member cut off from it, its role ends
-with its lease.
+with its lease, which is looked at again before each client is sent on: a process that was frozen may find
+clients there before it finds out that it is not the director any more.
+
+A failover pair is one member, for which the active unit speaks; the standby says nothing. The unit that takes
+over goes on under the same address, and so has the role that the other had, if the lease is not over yet.
 """
 
 from __future__ import annotations
@@ -103,9 +107,14 @@ class Balancing:
                 in_part = self.balancer.me is not None or self._gateway.gate is not None
                 next_turn = min(trio.current_time() + POLL, self.balancer.next_deadline())
                 with trio.move_on_at(next_turn if in_part else math.inf):
-                    await self._wake.wait()
+                    await (self._wake.wait() if self._gateway.acts else self._may_act())
         finally:
             self._close()
+
+    async def _may_act(self) -> None:
+        """Wait until this unit of a failover pair is the active one."""
+        if self._gateway.gate is not None:
+            await self._gateway.gate.opened()
 
     def reconfigured(self) -> None:
         """The configuration may have changed: look at once."""
@@ -118,8 +127,10 @@ class Balancing:
             await self._turn()
 
     async def _turn(self) -> None:
-        balancer, now = self.balancer, trio.current_time()
-        balancer.on_deadline(now)
+        balancer = self.balancer
+        balancer.mind_lease(trio.current_time())
+        if not balancer.directs:
+            self._close()
         said = self._gateway.headend.config.load_balancing
         me, before = self._myself(said), balancer.me
         if before is not None and (
@@ -133,7 +144,8 @@ class Balancing:
             self._tell()
         if me is not None:
             await self._take_part(said, me)
-        if balancer.directs:
+        balancer.on_deadline(trio.current_time())
+        if balancer.directs and self._gateway.acts:
             self._open()
         else:
             self._close()
@@ -154,6 +166,7 @@ class Balancing:
                 return
             for member, age in roll.rows:
                 balancer.heard(member, now - age)
+            balancer.on_deadline(now)
             balancer.leased(roll.director, now + roll.left, trio.current_time())
             # the role may have become free this very moment
             asked = asked or not balancer.wants_role(now)
@@ -252,7 +265,8 @@ class Balancing:
 
     def _close(self) -> None:
         if self._cluster is not None:
-            self._cluster.close()
+            # what came in over it may be sessions that another unit has now
+            (self._cluster.close if self._gateway.acts else self._cluster.abandon)()
             self._cluster = None
 
     def _redirect(self, target: str) -> str | None:

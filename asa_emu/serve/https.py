@@ -295,7 +295,8 @@ class HttpExchange:
         query = f"?{target.partition('?')[2]}" if "?" in target else ""
         location = redirect(path_of(target) + query)
         if location is None:
-            return False
+            self._connection.drop("not the director any more")  # who tries again comes to the new one
+            return True
         self._respond(302, [*_COMMON, (b"Location", location.encode()), (b"Connection", b"close")], b"")
         self._connection.finish()
         return True

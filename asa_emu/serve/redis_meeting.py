@@ -1,10 +1,13 @@
 """Where members of a load-balancing cluster in several processes meet: a hash and a lease in Redis.
 
-    asa:lb:CLUSTER:members    address -> when it was laid down (Redis' own time), signed heartbeat
-    asa:lb:CLUSTER:director   the address of the member that has the role; gone HOLD after its last renewal
+    asa:lb:IP:PORT:members    address -> when it was laid down (Redis' own time), signed heartbeat
+    asa:lb:IP:PORT:director   the address of the member that has the role; gone HOLD after its last renewal
+
+Members of one cluster listen on one port; those at other ports of its address are another cluster.
 
 One script does a whole visit, so that nothing comes between reading who has the role and taking it. What is
 found there is believed only with this cluster's signature (`cluster key`); the rest is named and left alone.
+What no member can have written is thrown away: it would be in the way of those that meet.
 """
 
 from __future__ import annotations
@@ -22,30 +25,50 @@ from asa_emu.ha.balance import HOLD, Member, Roll
 from asa_emu.ha.records import RecordRefused, decode_untrusted, derive_key, encode
 from asa_emu.serve.balancing import MEET_LIMIT, MeetingDown
 
-MAX_ROWS: Final = 100  # members that are read; an ASA's cluster has at most 10
+MAX_ROWS: Final = 100  # members that lie there; an ASA's cluster has at most 10
+MAX_ROW: Final = 2048  # bytes of a heartbeat with its stamp
+MAX_ADDRESS: Final = 64  # bytes
 _VISIT: Final = """\
-local time, hold = redis.call('TIME'), tonumber(ARGV[4])
+local mine, heartbeat, wants_role, may_direct = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4] == '1'
+local hold, max_rows = tonumber(ARGV[5]), tonumber(ARGV[6])
+local max_row, max_address = tonumber(ARGV[7]), tonumber(ARGV[8])
+local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HLEN', KEYS[1]) > max_rows then
+  redis.call('DEL', KEYS[1])
+end
+redis.call('HSET', KEYS[1], mine, now .. ' ' .. heartbeat)
 redis.call('PEXPIRE', KEYS[1], 10 * hold)
-local director = redis.call('GET', KEYS[2])
-if ARGV[3] == '1' and (not director or director == ARGV[1]) then
-  director = ARGV[1]
-  redis.call('SET', KEYS[2], director, 'PX', hold)
-elseif director == ARGV[1] then
-  director = false
+local left, director = redis.call('PTTL', KEYS[2]), false
+if left > 0 and left <= hold and redis.call('TYPE', KEYS[2]).ok == 'string'
+    and redis.call('STRLEN', KEYS[2]) <= max_address then
+  director = redis.call('GET', KEYS[2])
+else
   redis.call('DEL', KEYS[2])
 end
-local rows, all = {}, redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local at, heartbeat = string.match(all[i + 1], '^(%d+) (.*)$')
-  if not at or now - at >= hold then
-    redis.call('HDEL', KEYS[1], all[i])
+if director == mine or (not director and wants_role) then
+  if may_direct then
+    director, left = mine, hold
+    redis.call('SET', KEYS[2], mine, 'PX', hold)
   else
-    rows[#rows + 1] = {now - at, heartbeat}
+    director = false
+    redis.call('DEL', KEYS[2])
   end
 end
-return {director or '', redis.call('PTTL', KEYS[2]), rows}
+local rows = {}
+for _, address in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local at, said
+  if #address <= max_address and redis.call('HSTRLEN', KEYS[1], address) <= max_row then
+    at, said = string.match(redis.call('HGET', KEYS[1], address), '^(%d+) (.*)$')
+    at = tonumber(at)
+  end
+  if at and math.abs(now - at) < hold then
+    rows[#rows + 1] = {math.max(0, now - at), said}
+  else
+    redis.call('HDEL', KEYS[1], address)
+  end
+end
+return {director or '', left, rows}
 """
 
 log = structlog.get_logger(__name__)
@@ -60,10 +83,12 @@ class RedisMeeting:
 
     async def meet(self, said: LoadBalancing, mine: Member, wants_role: bool) -> Roll:
         """Lay down a heartbeat and read the others'. Raises `MeetingDown`."""
-        key = derive_key(f"balancing {said.cluster_ip}", said.key)
-        name = f"asa:lb:{said.cluster_ip}"
+        cluster = f"{said.cluster_ip}:{mine.port}"
+        key = derive_key(f"balancing {cluster}", said.key)
+        name = f"asa:lb:{cluster}"
         keys = (f"{name}:members", f"{name}:director")
-        arguments = (mine.address, encode(key, mine), int(wants_role), int(HOLD * 1000))
+        said_now = (mine.address, encode(key, mine), int(wants_role), int(mine.may_direct))
+        arguments = (*said_now, int(HOLD * 1000), MAX_ROWS, MAX_ROW, MAX_ADDRESS)
         try:
             answer: Any = await self._client.eval(_VISIT, keys, arguments)
         except (RedisError, OSError) as error:
@@ -71,7 +96,7 @@ class RedisMeeting:
             raise MeetingDown(str(error), for_all=_nobody_listens(error)) from error
         director, left, rows = answer
         heartbeats: list[tuple[Member, float]] = []
-        for age, record in rows[:MAX_ROWS]:
+        for age, record in rows:
             try:
                 heartbeats.append((decode_untrusted(key, record, Member), age / 1000))
             except RecordRefused as refused:

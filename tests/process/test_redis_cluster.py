@@ -10,7 +10,7 @@ import signal
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -32,7 +32,11 @@ pytestmark = [
     # the Redis client leaves its own channels to the garbage collector
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]
-HASH, ROLE = f"asa:lb:{CLUSTER}:members", f"asa:lb:{CLUSTER}:director"
+
+
+def keys(port: int) -> tuple[str, str]:
+    """Where the heartbeats lie, and whose the role is."""
+    return f"asa:lb:{CLUSTER}:{port}:members", f"asa:lb:{CLUSTER}:{port}:director"
 
 
 @pytest.fixture
@@ -177,26 +181,87 @@ async def test_what_others_write_there_is_refused(redis: RedisServer, state: Pat
             coredis.Redis.from_url(redis.url, decode_responses=True) as liar,
             meeting_in(redis, state, 1, 2) as made,
         ):
+            members, _ = keys(made.port)
             for at, record in enumerate(
                 ("", "x", "asa-emu/9 member 00 {}", f"asa-emu/1 member 00 {json.dumps({})}")
             ):
-                moment = await liar.time()
-                stamp = int(moment.timestamp() * 1000)
-                await liar.hset(HASH, {f"192.0.2.{at}:443": f"{stamp} {record}"})
-            await liar.hset(HASH, {"nonsense": "nonsense"})
+                await liar.hset(members, {f"192.0.2.{at}:443": f"{await stamp(liar)} {record}"})
+            (genuine,) = await liar.hmget(members, [f"127.0.0.3:{made.port}"])
+            assert genuine
+            await liar.hset(members, {f"127.0.0.3:{made.port}": genuine[:-10]})
             await trio.sleep(3 * POLL)
             assert made.directors == [1]
             assert [len(each.balancing.balancer.members) for each in made.running.values()] == [2, 2]
-            assert await liar.hget(HASH, "nonsense") is None
             async with made.client("user000") as vpn:
                 assert (await vpn.ping(INSIDE)).received == 1
-            # somebody else's key where the members are to be: they stop directing, and serve on
-            await liar.delete([HASH])
-            await liar.set(HASH, "a string")
-            await until(lambda: made.directors == [])
-            await liar.delete([HASH])
-            await until(lambda: len(made.directors) == 1)
     refused = {entry["reason"] for entry in log if entry["event"] == "balancing.heartbeat_refused"}
     assert len(refused) == 3
     assert any("asa-emu/9" in reason for reason in refused)
     assert not [entry for entry in log if entry["log_level"] in ("error", "critical")]
+
+
+async def stamp(redis: coredis.Redis[str]) -> int:
+    """Redis' time as heartbeats have it."""
+    return int((await redis.time()).timestamp() * 1000)
+
+
+async def test_what_no_member_can_have_written_is_thrown_away(redis: RedisServer, state: Path) -> None:
+    async with (
+        coredis.Redis.from_url(redis.url, decode_responses=True) as liar,
+        meeting_in(redis, state, 1, 2) as made,
+    ):
+        members, director = keys(made.port)
+
+        async def lies(what: Callable[[], Awaitable[object]]) -> None:
+            """Both live with it: one of them directs, and they know of each other."""
+            await what()
+            await trio.sleep(2 * POLL + 0.1)
+            await until(lambda: len(made.directors) == 1, HOLD + 2 * POLL)
+            for each in made.running.values():
+                assert len(each.balancing.balancer.members) == 2
+
+        await lies(lambda: liar.hset(members, {"nonsense": "nonsense"}))
+        await lies(lambda: liar.hset(members, {"192.0.2.1:443": "9" * 400 + " x"}))
+        assert set(await liar.hgetall(members)) == {f"127.0.0.{n}:{made.port}" for n in (2, 3)}
+        # whose role it is, for ever
+        await lies(lambda: liar.set(director, "192.0.2.1:443"))
+        await lies(lambda: liar.set(director, "192.0.2.1:443", px=10**9))
+        await lies(lambda: liar.set(director, "x" * 10**6, px=1500))
+        # other kinds of values
+        await liar.delete([members, director])
+        await lies(lambda: liar.set(members, "a string"))
+        await liar.delete([members, director])
+        await lies(lambda: liar.lpush(director, ["a", "list"]))
+        await lies(lambda: liar.flushall())
+        # too much, and too many
+        await lies(lambda: liar.hset(members, {"192.0.2.1:443": "1 " + "x" * 10**7}))
+        now = await stamp(liar)
+        await lies(lambda: liar.hset(members, {f"192.0.2.1:{n}": f"{now} x" for n in range(20_000)}))
+
+
+async def test_a_heartbeat_from_the_future_keeps_nobody_alive(redis: RedisServer, state: Path) -> None:
+    async with (
+        coredis.Redis.from_url(redis.url, decode_responses=True) as liar,
+        meeting_in(redis, state, 1, 2) as made,
+    ):
+        members, _ = keys(made.port)
+        dead = f"127.0.0.3:{made.port}"
+        (row,) = await liar.hmget(members, [dead])
+        assert row
+        made.kill(2)
+        record = row.partition(" ")[2]
+        for ahead in (10**9, int(HOLD * 1000) - 100):
+            await liar.hset(members, {dead: f"{await stamp(liar) + ahead} {record}"})
+            await trio.sleep(POLL)
+        await until(lambda: len(made.running[1].balancing.balancer.members) == 1, 3 * HOLD)
+
+
+async def test_members_at_other_ports_or_with_another_key_are_strangers(
+    redis: RedisServer, state: Path
+) -> None:
+    async with meeting_in(redis, state, 1) as made, meeting_in(redis, state, 2) as others:
+        await made.start(3, "cluster key 1234")
+        await trio.sleep(HOLD)
+        assert (made.directors, others.directors) == ([1], [2])
+        views = [*made.running.values(), *others.running.values()]
+        assert [len(each.balancing.balancer.members) for each in views] == [1, 1, 1]

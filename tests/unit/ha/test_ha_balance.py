@@ -209,3 +209,49 @@ def test_a_heartbeat_travels_signed() -> None:
         forged = b"asa-emu/1 member %s %s" % (_sign(key, b"member", text), text)
         with pytest.raises(RecordRefused, match=f"member: {next(iter(bad))}"):
             decode_untrusted(key, forged, Member)
+
+
+def test_the_role_is_that_of_whoever_goes_on_at_the_address() -> None:
+    cluster = Cluster.at_rest(member(1, 3), member(2, 10))
+    cluster.balancers[TWO] = Balancer()
+    cluster.turn(POLL)
+    # it has not listened yet, and has the role all the same
+    assert cluster.directors() == [TWO]
+    assert cluster.told(TWO) == [News.STARTED, News.CREATED, News.DIRECTOR]
+    cluster.told(ONE)
+    for _ in range(8):
+        cluster.turn(POLL)
+    assert (cluster.directors(), cluster.told(ONE)) == ([TWO], [])
+
+
+def test_nobody_is_picked_by_one_whose_lease_is_over() -> None:
+    cluster = Cluster.at_rest(member(1, 10), member(2, 5))
+    former = cluster.balancers[ONE]
+    assert former.pick(cluster.now + HOLD - 0.01)
+    assert former.pick(cluster.now + HOLD) is None
+    assert cluster.balancers[TWO].pick(cluster.now) is None
+    assert former.picks == 1
+
+
+def test_a_peer_whose_heartbeat_was_not_read_yet_is_not_dead() -> None:
+    cluster = Cluster.at_rest(member(1, 10), member(2, 5))
+    director = cluster.balancers[ONE]
+    cluster.told(ONE)
+    cluster.now += HOLD - POLL - 0.1
+    cluster.beat(ONE)
+    cluster.now += 0.2
+    director.mind_lease(cluster.now)
+    assert director.pick(cluster.now) == member(1, 10)
+    assert cluster.told(ONE) == []
+    director.heard(member(2, 5), cluster.now)
+    director.on_deadline(cluster.now)
+    assert cluster.told(ONE) == []
+
+
+def test_a_director_is_dead_as_a_director_even_if_its_lease_was_over_first() -> None:
+    cluster = Cluster.at_rest(member(1, 3), member(2, 10))
+    cluster.told(ONE)
+    view = cluster.balancers[ONE]
+    view.leased(None, 0.0, cluster.now)
+    view.on_deadline(cluster.now + HOLD)
+    assert cluster.told(ONE)[-1] is News.DIRECTOR_SILENT
