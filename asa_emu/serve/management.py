@@ -169,11 +169,13 @@ class Management:
 
     async def _load_balancing(self, _request: Request) -> Response:
         balancer = self._consoles.services.balancer or Balancer()
-        me = balancer.me
+        me, said = balancer.me, self._gateway.headend.config.load_balancing
+        stands_by = self.unit is not None and not self.unit.active and said.participate
+        role = "disabled" if not stands_by else "standby"
         return JSONResponse(
             {
-                "role": "disabled" if me is None else _BALANCING_ROLES[balancer.directs],
-                "cluster_ip": self._gateway.headend.config.load_balancing.cluster_ip,
+                "role": role if me is None else _BALANCING_ROLES[balancer.directs],
+                "cluster_ip": said.cluster_ip,
                 "address": None if me is None else me.address,
                 "director": balancer.director,
                 "redirected": balancer.picks,
