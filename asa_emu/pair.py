@@ -95,13 +95,18 @@ async def run_pair(
             )
             units.append(await nursery.start(run_headend, unit))
         pair = Pair(tuple(units), trio.Event())
+        for one in units:
+            assert one.link is not None  # each has a mate
+            await one.link.look()
         nothing_more = replace(options, state=None)  # each unit has written its own file there
         with ready_files(nothing_more, pair.ready_record(), units[0].manage.port):
             task_status.started(pair)
             await pair.stopping.wait()
-        # the standby first: it has nobody to tell
-        pair.standby.stopping.set()
-        pair.active.stopping.set()
+        active, standby = pair.active, pair.standby
+        assert standby.link is not None
+        await standby.link.retire()  # or the active one would hand over to it
+        standby.stopping.set()
+        active.stopping.set()
 
 
 def _free_port(host: str) -> int:

@@ -55,7 +55,7 @@ async def switch(pair: Pair) -> Running:
     before, after = pair.active, pair.standby
     assert before.link is not None
     before.link.switch(active=False)
-    await eventually(lambda: pair.active is after)
+    await eventually(lambda: pair.active is after and state_of(before) is State.READY)
     return after
 
 

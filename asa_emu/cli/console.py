@@ -54,6 +54,9 @@ class FailoverUnit(Protocol):
     def switch(self, active: bool) -> None:
         """Begin to make it the active one, or the other one."""
 
+    async def certain(self) -> None:
+        """Return once it knows its role, which it does not just after a sleep."""
+
 
 class NotSaved(Exception):
     """The configuration could not be stored or read; the text says why."""

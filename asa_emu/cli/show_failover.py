@@ -13,7 +13,7 @@ from asa_emu.cli import unverified as u
 from asa_emu.cli.console import Console
 from asa_emu.cli.show import version
 from asa_emu.config import Timezone
-from asa_emu.config.failover import Interface
+from asa_emu.config.failover import Interface, Timers
 from asa_emu.config.syntax import Fault, Said
 from asa_emu.ha.status import Status
 from asa_emu.ha.unit import State
@@ -35,7 +35,8 @@ def show_failover(console: Console, _said: Said) -> str:
     link = "up" if status is not None and status.link == "up" else "down"
     host, mate = _hosts(console, status)
     release = version(console)
-    timers, interface_timers = said.unit_timers, said.interface_timers
+    timers = said.unit_timers if status is None else Timers(status.poll, status.hold)
+    interface_timers = said.interface_timers
     return (
         "Failover On\n"
         f"Failover unit {(said.unit or 'primary').capitalize()}\n"

@@ -25,6 +25,9 @@ class Status:
     mate: str
     mate_state: str | None
     """None when it has not been heard for one hold time."""
+    poll: float
+    """Seconds, as they are in force; a change of the configuration is for the next start. `hold` likewise."""
+    hold: float
     active_for: float
     """Seconds of run time, and of the mate as it says itself."""
     mate_active_for: float

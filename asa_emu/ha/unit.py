@@ -146,6 +146,8 @@ class Unit:
         """It has seen an active mate, or the shell one that knew of sessions: it will take these over.
         Otherwise the pair starts anew, as after a restart of both (their sessions are lost).
         """
+        self.retired = False
+        """The process is to stop: it does not ask for the role any more."""
         self.reason = ""
         """Of the last change of role, in an ASA's words."""
         self._floor = 0
@@ -189,6 +191,7 @@ class Unit:
         knows = now < self._heard_at + self.poll + self.hold / 3
         waits = (
             knows
+            and not self.retired
             and self.state in (State.NEGOTIATION, State.SYNC, State.READY)
             and now >= max(self._patient_until, self._theirs_until)
         )

@@ -126,6 +126,8 @@ class Consoles:
                 data = await stream.receive_some(4096)
             if idle.cancelled_caught or not data:
                 return
+            if self.services.unit is not None:
+                await self.services.unit.certain()
             keys, answers = options.feed(data)
             shown = terminal.receive(keys)
             self._gateway.after_batch()

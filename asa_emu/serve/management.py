@@ -153,6 +153,8 @@ class Management:
             given = request.headers.get("authorization", "").encode("latin-1", "replace")
             if not hmac.compare_digest(given, b"Bearer " + self._token):
                 return _error(401, "send Authorization: Bearer with the manage_token of the ready file")
+            if self.unit is not None:
+                await self.unit.certain()
             try:
                 return await endpoint(request)
             except ValidationError as error:

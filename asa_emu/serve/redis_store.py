@@ -29,7 +29,9 @@ from asa_emu.ha.records import Entry
 from asa_emu.ha.store import MAX_ENTRIES, MAX_NOTES, MAX_READ, Put, RawAsk, RawTold
 from asa_emu.serve.store import StoreDown, StoreSilent
 
+# after a write that takes no memory a script may go on even when Redis has none left for others
 _PURE: Final = """\
+redis.call('DEL', KEYS[1] .. ':none')
 local function pure(key, kind)
   local found = redis.call('TYPE', key).ok
   if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
@@ -40,7 +42,9 @@ end
 _POLL: Final = f"""{_PURE}
 for _, key in ipairs(KEYS) do pure(key, 'string') end
 local hold, mine, wanted = tonumber(ARGV[1]), ARGV[3], ARGV[6]
-redis.call('SET', KEYS[3], ARGV[2], 'PX', 3 * hold)
+local time = redis.call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[3], string.format('%.0f ', time) .. ARGV[2], 'PX', 3 * hold)
 local lease, fence = redis.call('GET', KEYS[1]) or '', tonumber(redis.call('GET', KEYS[2]) or '') or 0
 local info, granted = redis.call('INFO', 'server'), 0
 local seasoned = tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) >= tonumber(ARGV[9])
@@ -59,10 +63,11 @@ elseif lease == '' or lease == ARGV[8] then
   end
 end
 local left = redis.call('PTTL', KEYS[1])
-return {{lease, left == -1 and hold or left, fence, granted, redis.call('GET', KEYS[4]) or '',
-        3 * hold - redis.call('PTTL', KEYS[4]), string.match(info, 'run_id:(%w+)')}}
+local said_at, said = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+) (.*)$')
+return {{lease, left == -1 and hold or left, fence, granted, said or '',
+        said and math.min(math.max(time - said_at, 0), 3600000) or 0, string.match(info, 'run_id:(%w+)')}}
 """
-_RELEASE: Final = """\
+_RELEASE: Final = f"""{_PURE}
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 """
 # ARGV: our lease, head, then for each change its kind, index or indices, record
@@ -86,7 +91,13 @@ for i = 3, #ARGV, 3 do
 end
 redis.call('SET', KEYS[5], ARGV[2])
 local lines = table.concat(records, '\\n')
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', {MAX_ENTRIES}, '*', 'h', ARGV[2], 'r', lines)
+local function add()
+  return redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', {MAX_ENTRIES}, '*', 'h', ARGV[2], 'r', lines)
+end
+if type(add()) == 'table' then -- somebody has used up the last id of the stream
+  redis.call('DEL', KEYS[2])
+  add()
+end
 return 1
 """
 _SNAPSHOT: Final = f"""{_PURE}

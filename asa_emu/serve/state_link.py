@@ -7,13 +7,12 @@
     STAND_BY: shut the gate, close every socket without a word, forget the table, give the lease up, follow
 
 Three tasks: one polls, one writes, and one follows or takes over, never both. Whatever changes the role holds
-`_turn`, so that no answer to an older question can undo it.
+`_turn`, so that no answer to an older question can undo it. What people are told of it is `unit_report`'s.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -26,18 +25,19 @@ from asa_emu.ha.journal import Batch, Follower, Journal, OutOfSync
 from asa_emu.ha.records import Hello, Lease, encode
 from asa_emu.ha.status import Interval, Status
 from asa_emu.ha.store import RawTold, Signer, puts_of
-from asa_emu.ha.unit import Link, Signal, State, Step, Unit
+from asa_emu.ha.unit import Ask, Signal, State, Step, Unit
 from asa_emu.serve.gate import Gate
 from asa_emu.serve.gateway import Gateway
 from asa_emu.serve.store import Store, StoreDown, StoreSilent
+from asa_emu.serve.unit_report import UnitReport
 from asa_emu.serve.vpn_port import VpnPort
-from asa_emu.session.events import AddressAssigned, AddressReleased, SessionEvent
-from asa_emu.session.model import Session
-from asa_emu.syslog.facts import Notice
+from asa_emu.session.events import SessionEvent
 
 CLOCK_TOLERANCE: Final = 0.05  # seconds of run time that the units' clocks may differ by
-KEPT: Final = 1000  # intervals, lags
+LAST_WORDS: Final = 0.3  # seconds that a unit which is to stop gives the store to answer
 RETIRED: Final = "The unit is stopped"
+GONE: Final = "Disabled"
+"""What a unit that is to stop says its state is."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,14 +72,14 @@ class StateLink:
         self._headend = gateway.headend
         self._port = port
         self._store = store
-        self._said = said
         self._key = key
         self._bind = bind
         self._reconfigured = reconfigured
         db = self._headend.db
         self.journal = gateway.journal = Journal(db, key, store.clock, self._there_is_work)
         self.follower = Follower(db, key, self._policy_of, self._adopt)
-        self.follower.on_copied = self._tell_copied
+        self.report = UnitReport(gateway, self.unit, said, store.clock)
+        self.follower.on_copied = self.report.copied
         self.gate = gateway.gate = gateway.dispatcher.gate = Gate(store.clock)
         self._signer = Signer(key, self.unit.name, self.unit.mate)
         self._signer.on_refused = self.follower.on_refused = self._tell_refused
@@ -94,17 +94,10 @@ class StateLink:
         self._run: bytes | None = None
         self._cut = False
         self._mate: Hello | None = None
-        self._mate_said: tuple[int, int] | None = None
+        self._mate_heard_at = 0.0
+        self._namesake_since: float | None = None
         self._wants_role_until = 0.0
         self._settled = -1
-        self._addresses: list[tuple[int, str]] = []
-        self._told: tuple[State, Link, str | None] = (self.unit.state, self.unit.link, None)
-        self._reasons: set[str] = set()
-        self._intervals: deque[Interval] = deque(maxlen=KEPT)
-        self._active_for = 0.0
-        self._switched_at: float | None = None
-        self._lags: deque[float] = deque(maxlen=KEPT)
-        self._sent = self._not_sent = self._received = self._most_waiting = 0
 
     @property
     def active(self) -> bool:
@@ -113,10 +106,16 @@ class StateLink:
 
     async def run(self) -> None:
         """Poll, write and follow until cancelled. Raises `CannotServe` when it could not even start."""
-        self._notice(105002)
-        async with trio.open_nursery() as self.nursery:
-            self.nursery.start_soon(self._poll)
-            self.nursery.start_soon(self._write)
+        self.report.notice(105002)
+        try:
+            async with trio.open_nursery() as self.nursery:
+                self.nursery.start_soon(self._poll)
+                self.nursery.start_soon(self._write)
+        finally:
+            if self.unit.retired and self.unit.has_role:
+                self.gate.shut()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS):
+                    await self._release()
 
     # polls
 
@@ -132,10 +131,10 @@ class StateLink:
 
     async def _one_poll(self) -> None:
         unit, sent_at = self.unit, self._store.clock()
-        ask = unit.ask(sent_at)
+        ask, hello = unit.ask(sent_at), self._hello()
         step = None
         try:
-            raw = await self._store.poll(self._signer.sign(ask, self._hello()))
+            raw = await self._store.poll(self._signer.sign(ask, hello))
         except StoreDown:
             unit.refused(sent_at)
             self._out_of_touch()
@@ -147,31 +146,36 @@ class StateLink:
             # even if it is silent by now: what it has written or read is worth more than a new beginning
             unit.heir = unit.heir or (mate is not None and mate.fence > 0)
             self._hear_mate(mate if raw.age < unit.hold else None, raw.age)
+            self._mind_namesake(told.lease)
             step = unit.answered(told, sent_at, self._store.clock())
             self._store_answers(raw)
+            if hello.state == State.READY.value:
+                self.ready.set()
         await self._do(step)
         self._settle()
         self._mind_gate()
-        self._tell_changes()
+        self.report.changes(self._mate)
         if self._mate is not None and self._mate.wants_role and unit.state is State.ACTIVE:
             self.nursery.start_soon(self.resign, "Other unit wants me Standby")
 
     def _hello(self) -> Hello:
         unit, gateway = self.unit, self._gateway
         serves = unit.has_role
+        goes = unit.retired and not serves
         return Hello(
             unit=unit.name,
-            state=unit.state.value,
+            state=GONE if goes else unit.state.value,
             now=gateway.now(),
             rate=gateway.timeline.rate,
-            fence=unit.fence if serves else self.follower.fence,
+            fence=0 if goes else unit.fence if serves else self.follower.fence,
             number=self.journal.written if serves else self.follower.number,
-            active_for=self._active_until_now(),
+            active_for=self.report.active_for(self.gate),
             wants_role=self._store.clock() < self._wants_role_until and not serves,
         )
 
     def _hear_mate(self, mate: Hello | None, age: float) -> None:
         before, self._mate = self._mate, mate
+        self._mate_heard_at = self._store.clock() - age
         if mate is None or mate.state != State.ACTIVE.value or self.unit.has_role:
             return
         # the standby's emulated clock follows the active one's; only back it cannot go
@@ -189,6 +193,16 @@ class StateLink:
             log.warning("failover.entries_missing", mate=said)
             self._begin(self._follow_anew)
 
+    def _mind_namesake(self, lease: Lease | None) -> None:
+        """The lease of a unit that was killed ends with it; another one that goes on has our name."""
+        unit, now = self.unit, self._store.clock()
+        if lease is None or lease.free or lease.unit != unit.name or lease.instance == unit.instance:
+            self._namesake_since = None
+        elif self._namesake_since is None:
+            self._namesake_since = now
+        elif now > self._namesake_since + 2 * unit.hold:
+            self.report.once("failover.same_unit", f"the active unit is the {unit.name} one, too")
+
     def _store_answers(self, told: RawTold) -> None:
         """Whatever was written to a former run of the store may be lost: write it again, or read it again."""
         other = self._run is not None and told.run != self._run
@@ -203,16 +217,9 @@ class StateLink:
         """Nobody listens at the store's address: whoever waits for it has waited long enough."""
         if not self._cut:
             self._cut = True
-            self._give_addresses_up()
+            self.report.give_addresses_up()
             self.journal.abandon()
             self._poll_now()
-
-    def _give_addresses_up(self) -> None:
-        for number, address in self._addresses:
-            if number == 737029:
-                self._notice(737028, address=address)
-                self._not_sent += 1
-        self._addresses.clear()
 
     def _poll_now(self) -> None:
         self.unit.poll_now(self._store.clock())
@@ -268,14 +275,15 @@ class StateLink:
                 if not self.ready.is_set():
                     raise CannotServe(error.strerror) from error
                 return
+            unit.signal(Signal.SERVING)
+            self.report.changes(self._mate)
             self._headend.db.take_over(self._gateway.now())
-            self._addresses.clear()
+            self.report.addresses.clear()
             self.journal.begin(unit.fence)
             self._settled = -1
-            unit.signal(Signal.SERVING)
             self._settle()
             self._mind_gate()
-            self._tell_changes()
+            self._poll_now()
             self.ready.set()
 
     async def _catch_up(self) -> None:
@@ -293,26 +301,50 @@ class StateLink:
             pass
         await self._load()
 
-    async def _stand_by(self) -> None:
+    async def _stand_by(self, *, hand_over: bool = False) -> None:
+        """Let go of everything. To hand over is to do it last: whoever loses this unit finds the mate."""
         unit = self.unit
         self.gate.shut()
         self._mind_gate()
+        self.report.changes(self._mate)
         self.journal.stop()
+        if hand_over:
+            with trio.move_on_after(unit.hold):
+                await self._release()
+                await self._mate_serves()
         self._port.close(abandon=True)
         self._gateway.let_go()
         self._headend.db.forget_all()
         self._headend.syslog.forget()
         self._position = None
-        if unit.lease is not None:
-            free = Lease(unit.name, unit.instance, unit.fence, True, "Other unit wants me Active")
-            try:
-                with trio.move_on_after(unit.hold):
-                    await self._store.release(encode(self._key, unit.lease), encode(self._key, free))
-            except (StoreDown, StoreSilent):
-                pass  # it runs out by itself
+        if not hand_over:
+            await self._release()
         if unit.state is State.SYNC:
             self._begin(self._follow_anew)
-        self._tell_changes()
+
+    async def _release(self) -> None:
+        """Let the mate have the lease at once; if that cannot be said, it runs out by itself."""
+        unit = self.unit
+        if unit.lease is None:
+            return
+        free = Lease(unit.name, unit.instance, unit.fence, True, "Other unit wants me Active")
+        try:
+            with trio.move_on_after(unit.hold):
+                await self._store.release(encode(self._key, unit.lease), encode(self._key, free))
+        except (StoreDown, StoreSilent):
+            pass
+
+    async def _mate_serves(self) -> None:
+        """Wait until a mate that was ready has taken over; who calls meanwhile waits, and is not refused."""
+        ready = self._mate_is_ready
+        try:
+            while ready:
+                raw = await self._store.poll(self._signer.sign(Ask(None, False, None), self._hello()))
+                _, mate = self._signer.read_untrusted(raw)
+                ready = mate is not None and mate.state in (State.READY.value, State.TAKING_OVER.value)
+                await trio.sleep(self.unit.poll / 10)
+        except (StoreDown, StoreSilent):
+            pass
 
     async def resign(self, reason: str) -> bool:
         """Write what is left to write, give the role up, and stand by; False when it is not ours to give."""
@@ -325,16 +357,38 @@ class StateLink:
             self._mind_gate()
             with trio.move_on_after(self.unit.hold / 2):
                 await self._gateway.safe()
-            await self._do(self.unit.resign(reason, self._store.clock()))
+            if self.unit.resign(reason, self._store.clock()) is Step.STAND_BY:
+                await self._stand_by(hand_over=True)
             self.gate.paused = False
             return True
 
     async def retire(self) -> bool:
-        """The process is to stop: hand over to a mate that is ready, or return False and go on."""
+        """The process is to stop: hand over to a mate that is ready, or return False and go on.
+
+        Each unit says so before it goes, so that the other one does not hand over to nobody.
+        """
+        self.unit.retired = True
+        with trio.move_on_after(LAST_WORDS):
+            await self.look()
         if not self.unit.has_role:
             return True
-        ready = self._mate is not None and self._mate.state == State.READY.value
-        return ready and await self.resign(RETIRED)
+        return self._mate_is_ready and await self.resign(RETIRED)
+
+    async def look(self) -> None:
+        """Poll now, whenever the next one is due."""
+        async with self._turn:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._one_poll()
+
+    async def certain(self) -> None:
+        """Return once an active unit that has slept knows its role again; at once while its link is bad."""
+        unit = self.unit
+        if unit.state is State.ACTIVE and unit.link == "up" and not self.gate.is_certain:
+            await self.look()
+
+    @property
+    def _mate_is_ready(self) -> bool:
+        return self._mate is not None and self._mate.state == State.READY.value
 
     def switch(self, active: bool) -> None:
         """`failover active` and `no failover active`: begin to change roles, if that is a change."""
@@ -346,20 +400,12 @@ class StateLink:
 
     def _mind_gate(self) -> None:
         """The gate is open while this unit serves and is certain of its role; note from when to when."""
-        unit, clock = self.unit, self._store.clock
-        if unit.state is State.ACTIVE:
-            self.gate.keep_open(unit.valid_until)
-        interval = self._intervals[-1] if self._intervals and self._intervals[-1].until is None else None
-        if self.gate.is_open and interval is None:
-            interval = Interval(unit.fence, clock())
-            self._intervals.append(interval)
+        if self.unit.state is State.ACTIVE:
+            self.gate.keep_open(self.unit.valid_until)
+        interval = self.report.minded(self.gate)
+        if interval is not None:
             self._note(interval)
             self._gateway.wake()
-        elif not self.gate.is_open and interval is not None:
-            ended = Interval(interval.fence, interval.since, min(clock(), self.gate.was_open_until))
-            self._intervals[-1] = ended
-            self._active_for += (ended.until or 0.0) - ended.since
-            self._note(ended)
 
     def _note(self, interval: Interval) -> None:
         until = "-" if interval.until is None else f"{interval.until:.3f}"
@@ -386,11 +432,10 @@ class StateLink:
         self._work.set()
 
     def _hear_event(self, event: SessionEvent) -> None:
-        if self.unit.state is State.ACTIVE and isinstance(event, AddressAssigned | AddressReleased):
-            number = 737029 if isinstance(event, AddressAssigned) else 737031
-            self._addresses += [(number, address) for address in event.addresses.held]
+        if self.unit.state is State.ACTIVE:
+            self.report.hear(event)
             if self._cut:
-                self._give_addresses_up()
+                self.report.give_addresses_up()
 
     async def _write(self) -> None:
         while True:
@@ -403,21 +448,21 @@ class StateLink:
 
     async def _commit(self, batch: Batch) -> None:
         """Write an entry however often it takes, unless it is no longer ours to write."""
-        addresses, self._addresses = self._addresses, []
+        report = self.report
+        addresses, report.addresses = report.addresses, []
         lease, puts = encode(self._key, self._lease), puts_of(batch.changes, batch.entry)
-        self._most_waiting = max(self._most_waiting, len(batch.changes))
+        report.most_waiting = max(report.most_waiting, len(batch.changes))
         while self.journal.in_flight is batch:
             try:
                 if await self._store.append(lease, batch.entry, puts):
-                    self._lags.append(self._store.clock() - batch.since)
-                    self._sent += len(batch.changes)
+                    report.lags.append(self._store.clock() - batch.since)
+                    report.sent += len(batch.changes)
                     self.journal.acknowledge(batch)
                     if self._mate is not None:
-                        for number, address in addresses:
-                            self._notice(number, address=address)
+                        report.mate_knows(addresses)
                     return
             except StoreDown:
-                self._addresses = addresses + self._addresses
+                report.addresses = addresses + report.addresses
                 self._out_of_touch()
                 return
             except StoreSilent as error:
@@ -441,8 +486,7 @@ class StateLink:
                     await self._load()
                     if unit.state is State.SYNC:
                         unit.signal(Signal.SYNCED)
-                        self._poll_now()
-                    self.ready.set()
+                        self._poll_now()  # once that is said, this unit is `ready`
                 await self._read(unit.poll)
             except OutOfSync as error:
                 log.warning("failover.out_of_sync", reason=str(error))
@@ -456,22 +500,22 @@ class StateLink:
         await self._follow()
 
     async def _load(self) -> None:
-        self._notice(709005)
+        self.report.notice(709005)
         self._position = None
         snapshot = await self._store.snapshot()
         for _ in self.follower.load(snapshot, self._gateway.now()):
             await trio.lowlevel.checkpoint()
         self._position = snapshot.position
-        self._received += len(snapshot.sessions)
-        self._notice(709006)
+        self.report.received += len(snapshot.sessions)
+        self.report.notice(709006)
 
     async def _read(self, wait: float) -> None:
         assert self._position is not None
         position, entries = await self._store.read(self._position, wait)
         for entry in entries:
             self.follower.apply(entry, self._gateway.now())
-            self._received += len(entry.changes)
-            self._lags.append(max(0.0, time.time() - self.follower.sent))
+            self.report.received += len(entry.changes)
+            self.report.lags.append(max(0.0, time.time() - self.follower.sent))
         self._position = position
 
     def _policy_of(self, username: str, tunnel_group: str, group_policy: str) -> Policy:
@@ -483,6 +527,10 @@ class StateLink:
             if self._headend.config.adopt(text):
                 self._headend.reconfigure()
                 self._reconfigured()
+                timers = self._headend.config.failover.unit_timers
+                if (timers.poll, timers.hold) != (self.unit.poll, self.unit.hold):
+                    reason = "other failover timers than the mate's, until the next start"
+                    self.report.once("failover.timers_differ", reason)
         except ConfigError as error:
             self._tell_refused(str(error))
 
@@ -490,82 +538,12 @@ class StateLink:
 
     def status(self) -> Status:
         """What there is to say about this unit now."""
-        unit, mate = self.unit, self._mate
-        lags = sorted(self._lags)
-        return Status(
-            unit=unit.name,
-            state=State.NEGOTIATION if unit.state is State.ACTIVE and not self.active else unit.state,
-            mate=unit.mate,
-            mate_state=None if mate is None else mate.state,
-            active_for=self._active_until_now(),
-            mate_active_for=0.0 if mate is None else mate.active_for,
-            fence=unit.fence if unit.has_role else self.follower.fence,
-            link=unit.link,
-            lag=self.journal.lag if unit.has_role else (self._lags[-1] if self._lags else 0.0),
-            lag_p99=lags[len(lags) * 99 // 100] if lags else 0.0,
-            switched_at=self._switched_at,
-            sent=self._sent,
-            not_sent=self._not_sent,
-            received=self._received,
-            refused=self.follower.refused,
-            waiting=self.journal.waiting,
-            most_waiting=self._most_waiting,
-            intervals=tuple(self._intervals),
-        )
-
-    def _active_until_now(self) -> float:
-        last = self._intervals[-1] if self._intervals else None
-        running = self._store.clock() - last.since if last is not None and last.until is None else 0.0
-        return self._active_for + running
-
-    def _notice(self, *numbers: int, **words: object) -> None:
-        words = {"unit": self.unit.name.capitalize(), **words}
-        self._headend.emit(Notice(at=self._gateway.now(), numbers=numbers, words=words))
-
-    def _tell_changes(self) -> None:
-        """Tell what has changed since this was called last."""
-        unit, mate = self.unit, self._mate
-        state, link, mate_state = self._told
-        self._told = (unit.state, unit.link, None if mate is None else mate.state)
-        if unit.state is not state:
-            log.info("failover.state", unit=unit.name, state=unit.state.value, reason=unit.reason)
-            self._notice(720027, state=unit.state.value)
-            active = (State.ACTIVE, State.TAKING_OVER)
-            if unit.state is State.ACTIVE:
-                self._switched_at = self._gateway.now()
-                self._notice(104001, 720039, reason=unit.reason)
-            elif state in active and unit.state not in active:
-                self._switched_at = self._gateway.now()
-                self._notice(104002, 720040, reason=unit.reason)
-            if State.FAILED in (unit.state, state):
-                self._notice(104003 if unit.state is State.FAILED else 104004)
-        if (unit.link == "up") != (link == "up"):
-            log.warning("failover.link", unit=unit.name, link=unit.link)
-            up = unit.link == "up"
-            self._notice(105042 if up else 105043, 720024, state="up" if up else "down")
-        if self._told[2] != mate_state:
-            self._tell_mate(mate_state)
-
-    def _tell_mate(self, before: str | None) -> None:
-        if self._mate is None:
-            lan = self._said.lan
-            self._notice(103001, 105005, code=4, interface="folink" if lan is None else lan.name)
-            return
-        self._notice(720028, state=self._mate.state)
-        if self.unit.state is State.ACTIVE and self._mate.state == State.READY.value:
-            self._notice(709003, 709004)
-
-    def _tell_copied(self, session: Session, created: bool) -> None:
-        self._notice(721016 if created else 721018, user=session.username, ip=session.public_ip)
+        unit = self.unit
+        heard = self._store.clock() < self._mate_heard_at + unit.hold + unit.poll
+        return self.report.status(self._mate if heard else None, self.gate, self.journal, self.follower)
 
     def _tell_refused(self, reason: str) -> None:
-        self._tell_once("failover.refused", reason)
+        self.report.once("failover.refused", reason)
 
     def _tell_silent(self, error: StoreSilent) -> None:
-        self._tell_once("failover.store_silent", str(error))
-
-    def _tell_once(self, event: str, reason: str) -> None:
-        """Name a reason once, however often it comes."""
-        if reason not in self._reasons and len(self._reasons) < KEPT:
-            self._reasons.add(reason)
-            log.warning(event, unit=self.unit.name, reason=reason)
+        self.report.once("failover.store_silent", str(error))

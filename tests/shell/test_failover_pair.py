@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import trio
 from asa_emu.ha.records import End, Entry, derive_key, encode_entry
 from asa_emu.ha.unit import State
 from asa_emu.serve.store import StoreSilent
+from asa_emu.serve.vpn_port import VpnPort
 from asa_emu.session.events import SessionEnded, SessionEvent
 from asa_emu.session.model import EndReason
 from asa_emu.transport.openssl import TlsBroken
@@ -117,18 +118,73 @@ async def test_a_unit_that_cannot_bind_lets_the_other_one_go_on(state: Path, log
         before, after = units.active, units.standby
         await trio.sleep(5)
         assert before.link is not None
-        with socket.socket() as squatter:
-            before.link.switch(active=False)
-            await until(lambda: state_of(before) is not State.ACTIVE)
-            squatter.bind((before.https.host, before.https.port))
-            squatter.listen()
-            await eventually(lambda: state_of(after) is State.FAILED, 11 * HOLD)
+        assert after.link is not None
+        binds = after.link._bind
+
+        def in_use(_port: VpnPort) -> None:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+
+        after.link._bind = in_use
+        before.link.switch(active=False)
+        await eventually(lambda: state_of(after) is State.FAILED, 11 * HOLD)
+        after.link._bind = binds
         assert len(messages(after, 104003)) == 1
         await eventually(lambda: state_of(before) is State.ACTIVE, 11 * HOLD)
         await eventually(lambda: state_of(after) is State.READY, 11 * HOLD)
         assert len(messages(after, 104004)) == 1
     (entry,) = [entry for entry in log if entry["event"] == "failover.cannot_serve"]
     log.remove(entry)  # the one error that is in order here
+
+
+async def test_a_mate_that_stops_is_not_handed_over_to(state: Path) -> None:
+    async with pair(state, KEPT_ALIVE) as units, client(units.active, "user000") as vpn:
+        active, standby = units.active, units.standby
+        await trio.sleep(5)
+        standby.stopping.set()
+        await trio.sleep(0.5)
+        active.stopping.set()
+        assert "Administrator Reset" in str(await vpn.wait_ended())
+
+
+async def test_a_pair_is_ready_when_its_units_know_each_other(state: Path) -> None:
+    async with pair(state) as units:
+        assert (await manage(units.active, "GET", "/v1/failover"))["mate"]["state"] == "Standby Ready"
+        assert (await manage(units.standby, "GET", "/v1/failover"))["mate"]["state"] == "Active"
+
+
+async def test_who_is_thrown_out_finds_the_other_unit_at_once(state: Path) -> None:
+    async with pair(state, KEPT_ALIVE) as units:
+        before, after = units.active, units.standby
+        await trio.sleep(5)
+        assert before.link is not None
+        async with await RawClient.open(before) as raw:
+            token = await raw.log_in("user000")
+            before.link.switch(active=False)
+            with pytest.raises(TlsBroken):
+                await raw.answer()
+        async with await RawClient.open(after) as raw:
+            await raw.connect(token)
+
+
+async def test_a_takeover_is_told_before_what_becomes_of_the_sessions(state: Path) -> None:
+    async with pair(state, KEPT_ALIVE) as units, client(units.active, "user000"):
+        await in_step(units)
+        active = await switch(units)
+        said = [line[2:8] for line in messages(active, 104001, 716058)]
+        assert said == ["104001", "716058"]
+        said = [line[2:8] for line in messages(units.standby, 104002, 725007)]
+        assert said[0] == "104002"
+
+
+async def test_timers_are_those_that_a_unit_was_started_with(state: Path, log: list[Any]) -> None:
+    async with pair(state) as units:
+        await configure(units.active, "failover polltime unit 2 holdtime 20")
+        await trio.sleep(3)
+        for unit in units.units:
+            shown = await console(unit, "show failover")
+            assert "Unit Poll frequency 1 seconds, holdtime 15 seconds" in shown
+            assert "holdtime 20" in await console(unit, "show running-config failover")
+        assert [entry for entry in log if entry["event"] == "failover.timers_differ"]
 
 
 # What is carried
@@ -147,7 +203,7 @@ async def test_times_go_on_where_they_were(state: Path) -> None:
         laptop.running = active = await switch(units)
         session = laptop.session
         assert session.login_at == pytest.approx(login_at, abs=0.1)
-        assert session.inactive_since == pytest.approx(active.gateway.now(), abs=0.1)
+        assert session.inactive_since == pytest.approx(active.gateway.now(), abs=0.5)
         ended: list[SessionEvent] = []
         active.gateway.headend.db.subscribe(ended.append)
         await trio.sleep(9 * MINUTE)
@@ -274,6 +330,7 @@ async def test_a_standby_shows_sessions_and_touches_none(state: Path) -> None:
 async def test_stopping_the_pair_tells_the_clients(state: Path) -> None:
     async with pair(state, KEPT_ALIVE) as units, client(units.active, "user000") as vpn:
         await in_step(units)
+        await trio.sleep(5)
         units.stopping.set()
         end = await vpn.wait_ended()
         assert "Administrator Reset" in str(end)
@@ -390,7 +447,8 @@ async def test_a_store_that_is_down_does_not_stop_the_active_unit(state: Path) -
         async with client(primary, "user001") as other:
             assert (await other.ping("10.77.0.1")).received == 1
             assert "(down)" in await console(primary, "show failover")
-            assert (await manage(primary, "GET", "/v1/failover"))["link"] == "down"
+            status = await manage(primary, "GET", "/v1/failover")
+            assert (status["link"], status["mate"]) == ("down", None)
             assert len(messages(primary, 105043)) == 1
             assert len(messages(primary, 737028)) > 0
             assert len(table(secondary)) <= 1
@@ -408,8 +466,11 @@ async def test_a_unit_that_is_cut_off_stops_before_the_other_one_begins(state: P
         await in_step(units)
         weather = Weather(primary)
         weather.sky = "silent"
+        assert primary.link is not None
         while state_of(secondary) is not State.ACTIVE:
             assert not (primary.gateway.acts and secondary.gateway.acts)
+            # it shuts by itself, whenever somebody looks
+            assert primary.gateway.acts is (primary.link.status().intervals[-1].until is None)
             await trio.sleep(0.1)
         assert not primary.gateway.acts
         await trio.sleep(MINUTE)

@@ -25,6 +25,8 @@ STATUS = Status(
     state=State.ACTIVE,
     mate="primary",
     mate_state="Standby Ready",
+    poll=0.25,
+    hold=2.0,
     active_for=29083269.4,
     mate_active_for=258.0,
     fence=7,
@@ -59,6 +61,9 @@ class Unit:
     def switch(self, active: bool) -> None:
         self.told.append(active)
 
+    async def certain(self) -> None:
+        """It never sleeps."""
+
 
 def desk(config: str = PAIR, status: Status | None = STATUS) -> Desk:
     made = Desk(config)
@@ -72,7 +77,7 @@ def test_show_failover_line_by_line() -> None:
         "Failover On",
         "Failover unit Secondary",
         "Failover LAN Interface: folink GigabitEthernet0/7 (up)",
-        "Unit Poll frequency 200 milliseconds, holdtime 3 seconds",
+        "Unit Poll frequency 250 milliseconds, holdtime 2 seconds",
         "Interface Poll frequency 5 seconds, holdtime 25 seconds",
         "failover replication http",
         "Version: Ours 9.12(4)37, Mate 9.12(4)37",
