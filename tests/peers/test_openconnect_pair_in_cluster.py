@@ -12,17 +12,15 @@ from asa_emu.testing import HeadendProcess
 from tests.balancing_lab import CLUSTER
 from tests.pair_in_cluster import PAIR, PairInCluster, balancing
 from tests.peers.openconnect import Openconnect
-from tests.process_pair import CONFIG, wait_until
+from tests.process_pair import wait_until
 from tests.redis_lab import RedisServer
 
 pytestmark = pytest.mark.peer("openconnect", "redis")
 
-ATTENTIVE = CONFIG.replace("  anyconnect dpd-interval client 30", "  !emu anyconnect dpd-interval client 1s")
-
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[PairInCluster]:
-    with RedisServer() as redis, PairInCluster(redis, tmp_path, config=ATTENTIVE) as made:
+    with RedisServer() as redis, PairInCluster(redis, tmp_path) as made:
         yield made
 
 
