@@ -62,8 +62,8 @@ class Unit:
         self._directory.mkdir()
         self._listen = listen
         self._url = url
-        self._config = self._directory / "running-config"
-        self._config.write_text(config)
+        self.config = self._directory / "running-config"
+        self.config.write_text(config)
         self._ready = self._directory / "ready.json"
         self.log = self._directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +72,7 @@ class Unit:
     def start(self) -> None:
         """Start the process; whether it is ready is another question."""
         self._ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "asa_emu", "serve", str(self._config)]
+        command = [sys.executable, "-m", "asa_emu", "serve", str(self.config)]
         command += ["--listen", self._listen, "--state-link", self._url, "--ready-file", str(self._ready)]
         command += ["--state", str(self._directory / "state")]
         with self.log.open("ab") as log:

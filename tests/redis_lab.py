@@ -43,6 +43,10 @@ class RedisServer:
                 assert time.monotonic() < deadline, "redis-server does not start"
                 time.sleep(0.02)
 
+    def tell(self, *command: str) -> None:
+        """Let redis-cli say it."""
+        subprocess.run(["redis-cli", "-p", str(self.port), *command], check=True, capture_output=True)
+
     def kill(self) -> None:
         """End it at once; what it held is gone."""
         assert self._process is not None

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from asa_emu.ha.store import RawAsk, RawTold
+from asa_emu.serve.redis_store import RedisStore, redis_store
 from client_emu.client import Client
 from client_emu.gateway import Gateway
 from client_emu.options import ClientOptions
@@ -56,8 +58,12 @@ async def until_back(vpn: Client, limit: float = 15.0) -> None:
             pass
 
 
-async def ask(unit: Unit, path: str) -> object:
-    return await trio.to_thread.run_sync(unit.headend.api, "GET", path)
+async def keeps_answering(vpn: Client, seconds: float) -> None:
+    """Ping through the tunnel for so long, and miss no answer."""
+    until = boot_clock() + seconds
+    while boot_clock() < until:
+        assert (await vpn.ping(INSIDE)).received == 1
+        await trio.sleep(0.05)
 
 
 async def becomes_active(unit: Unit, limit: float = 10 * HOLD) -> None:
@@ -125,9 +131,12 @@ async def test_a_frozen_unit_gets_nothing_and_finds_out_when_it_wakes(
         after = pair.other(before)
         async with client(pair, "user001") as vpn:
             await until_back(vpn)
+            (row,) = before.headend.sessions()
+            mine = f'"src_port":{row["tunnels"][1]["src_port"]},'.encode()
             before.freeze()
             try:
                 await becomes_active(after)
+                asked = await asks(before, "/v1/sessions")
                 # its listener still stands, and takes none of these
                 for number in range(20):
                     async with client(pair, f"user{100 + number}"):
@@ -136,6 +145,7 @@ async def test_a_frozen_unit_gets_nothing_and_finds_out_when_it_wakes(
                 await until_back(vpn)
             finally:
                 before.thaw()
+            assert mine not in await answer_of(asked)  # what it knew when it fell asleep
             await trio.to_thread.run_sync(
                 wait_until, lambda: before.failover().get("state") == "Standby Ready", 10
             )
@@ -144,6 +154,26 @@ async def test_a_frozen_unit_gets_nothing_and_finds_out_when_it_wakes(
             assert [row["user"] for row in before.headend.sessions()] == ["user001"]
             assert_never_two_active(pair)
             assert "Switching to STANDBY" in before.type("show logging")
+
+
+async def asks(unit: Unit, path: str) -> trio.SocketStream:
+    """Ask the management API, whose answer may take."""
+    host, _, port = unit.headend.manage.rpartition(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    await stream.send_all(f"{head}Authorization: Bearer {unit.headend.manage_token}\r\n\r\n".encode())
+    return stream
+
+
+async def answer_of(asked: trio.SocketStream) -> bytes:
+    """The whole answer."""
+    answer = b""
+    async with asked:
+        with trio.fail_after(10):
+            async for part in asked:
+                answer += part
+    assert b" 200 " in answer
+    return answer
 
 
 async def test_no_failover_active_and_a_stop_hand_over_without_a_word_to_clients(
@@ -170,6 +200,24 @@ async def test_no_failover_active_and_a_stop_hand_over_without_a_word_to_clients
             assert row["index"] == 1
 
 
+async def test_units_are_started_anew_one_after_the_other(redis: RedisServer, tmp_path: Path) -> None:
+    with ProcessPair(redis, tmp_path) as pair:
+        first = pair.active
+        second = pair.other(first)
+        async with client(pair, "user001") as vpn:
+            await until_back(vpn)
+            for stops, stays in ((second, first), (first, second)):
+                assert stops.stop() == 0
+                stops.start()
+                await trio.to_thread.run_sync(stops.wait_ready)
+                assert stays.active
+                await until_back(vpn)
+            assert second.stop() == 0
+            await until_back(vpn)
+            (row,) = first.headend.sessions()
+            assert row["index"] == 1
+
+
 async def test_a_unit_alone_tells_its_clients_when_it_stops(redis: RedisServer, tmp_path: Path) -> None:
     with ProcessPair(redis, tmp_path) as pair:
         last = pair.active
@@ -188,8 +236,7 @@ async def test_redis_is_killed_and_started_again(own_redis: RedisServer, tmp_pat
         async with client(pair, "user001") as vpn:
             source = vpn.tcp_source
             redis.kill()
-            await trio.sleep(2 * HOLD)
-            assert (await vpn.ping(INSIDE)).received == 1
+            await keeps_answering(vpn, 2 * HOLD)
             async with client(pair, "user002") as other:
                 assert (await other.ping(INSIDE)).received == 1
                 status = active.failover()
@@ -219,7 +266,7 @@ async def test_a_redis_that_is_silent_stops_the_active_unit(own_redis: RedisServ
             await until_back(vpn)
             redis.freeze()
             try:
-                await trio.sleep(2 * HOLD)
+                await trio.to_thread.run_sync(wait_until, lambda: not any(unit.active for unit in pair.units))
                 assert (await vpn.ping(INSIDE, limit=0.3)).received == 0
                 assert active.failover()["link"] == "silent"
                 for unit in pair.units:
@@ -228,6 +275,49 @@ async def test_a_redis_that_is_silent_stops_the_active_unit(own_redis: RedisServ
                 redis.thaw()
             await until_back(vpn)
             assert_never_two_active(pair)
+
+
+async def test_a_redis_that_has_no_memory_or_no_ids_left_stops_nobody(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    with ProcessPair(own_redis, tmp_path) as pair:
+        active = pair.active
+        standby = pair.other(active)
+        log = f"asa:{{127.0.0.1:{pair.port}}}:log"
+        async with client(pair, "user001") as vpn:
+            own_redis.tell("CONFIG", "SET", "maxmemory", "1mb")
+            await keeps_answering(vpn, 2 * HOLD)
+            async with client(pair, "user002"):
+                await trio.to_thread.run_sync(wait_until, lambda: len(standby.headend.sessions()) == 2)
+                own_redis.tell("CONFIG", "SET", "maxmemory", "0")
+                own_redis.tell("XADD", log, f"{2**64 - 1}-{2**64 - 1}", "h", "the last id")
+                async with client(pair, "user003"):
+                    await trio.to_thread.run_sync(wait_until, lambda: len(standby.headend.sessions()) == 3)
+            assert active.active
+            active.kill()
+            await until_back(vpn)
+
+
+async def test_the_age_of_what_the_mate_said_does_not_depend_on_its_hold_time(redis: RedisServer) -> None:
+    async def poll(store: RedisStore, unit: str, mate: str) -> RawTold:
+        return await store.poll(RawAsk(unit, mate, b"how it is", None, 0, False, None, 0, None))
+
+    async with redis_store(redis.url, "ages", 1.0) as one, redis_store(redis.url, "ages", 9.0) as other:
+        await poll(one, "primary", "secondary")
+        told = await poll(other, "secondary", "primary")
+        assert told.hello == b"how it is"
+        assert told.age < 1
+        await trio.sleep(0.1)
+        assert 0.1 <= (await poll(one, "primary", "secondary")).age < 1
+
+
+def test_two_primaries_are_told_so(redis: RedisServer, tmp_path: Path) -> None:
+    pair = ProcessPair(redis, tmp_path)
+    one, other = pair.units
+    other.config.write_text(one.config.read_text())
+    with pair:
+        standby = pair.other(pair.active)
+        wait_until(lambda: "failover.same_unit" in standby.log.read_text())
 
 
 async def test_strangers_in_redis_stop_nobody(redis: RedisServer, tmp_path: Path) -> None:
@@ -246,12 +336,9 @@ async def test_strangers_in_redis_stop_nobody(redis: RedisServer, tmp_path: Path
                 ("SET", f"{prefix}fence", "many"),
                 ("FLUSHALL",),
             ):
-                subprocess.run(
-                    ["redis-cli", "-p", str(redis.port), *command], check=True, capture_output=True
-                )
-                await trio.sleep(2 * POLL)
-                assert (await vpn.ping(INSIDE)).received == 1
-            await trio.sleep(HOLD)
+                redis.tell(*command)
+                await keeps_answering(vpn, 2 * POLL)
+            await keeps_answering(vpn, HOLD)
             assert active.active
             assert_never_two_active(pair)
             standby = pair.other(active)
@@ -266,15 +353,13 @@ def test_both_units_show_one_certificate_whatever_lies_in_its_place(
 ) -> None:
     pair = ProcessPair(redis, tmp_path)
     key = f"asa:{{127.0.0.1:{pair.port}}}:identity"
-    subprocess.run(
-        ["redis-cli", "-p", str(redis.port), "SET", key, "garbage"], check=True, capture_output=True
-    )
+    redis.tell("SET", key, "garbage")
     with pair:
         primary, secondary = pair.units
         assert primary.headend.pin == secondary.headend.pin
         pin = primary.headend.pin
         secondary.kill()
-        subprocess.run(["redis-cli", "-p", str(redis.port), "DEL", key], check=True, capture_output=True)
+        redis.tell("DEL", key)
         secondary.start()
         assert secondary.wait_ready().headend.pin == pin
 
