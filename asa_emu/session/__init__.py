@@ -1,8 +1,8 @@
 """The vpn-sessiondb: sessions, tunnels, timers, address pools, and the events that tell every change.
 
 Pure: facts and `now` flow in, events and things to send flow out. `SessionDb` is the door; `model` says what
-a session is, `pool` where its addresses come from, `events` what is told about it, `replica` how the table
-follows from that.
+a session is, `pool` where its addresses come from, `events` what is told about it, `replica` its rows as
+another unit keeps them.
 """
 
 from asa_emu.session.db import Gone, Refusal, Refused, SessionDb

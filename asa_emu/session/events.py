@@ -2,7 +2,7 @@
 
 Syslog, the management API's event stream, replication and tests listen to the same stream, so an event holds
 all that they need: a session may already be out of the database when its event is heard.
-`asa_emu.session.replica` rebuilds the table from them alone. Traffic is not told packet by packet: counters
+No row (`asa_emu.session.replica`) changes without one. Traffic is not told packet by packet: counters
 travel with the end of a tunnel or session, and times of last use not at all. No event holds a token, only the
 digest by which a replica can recognise it.
 """

@@ -59,10 +59,6 @@ class SessionTable:
             return None
         return session
 
-    def by_address(self, address: str) -> Session | None:
-        """The session that holds an inside address, given in its canonical form."""
-        return self._by_address.get(address)
-
     def by_user(self, username: str) -> tuple[Session, ...]:
         """The sessions of a user in the order of login."""
         return tuple(self._by_user.get(username, ()))

@@ -14,7 +14,6 @@ from asa_emu.session import (
     TunnelDown,
     TunnelUp,
 )
-from asa_emu.session.replica import Replica, row_of
 from tests.session_lab import CAFE, HOME, Lab, facts
 
 
@@ -177,30 +176,3 @@ def test_a_session_without_address_releases_none() -> None:
     lab = Lab()
     lab.db.end(lab.login(now=0), EndReason.ADMIN_RESET, 1)
     assert not lab.told(AddressReleased)
-
-
-def test_a_replica_follows_step_by_step() -> None:
-    lab = Lab()
-    replica = Replica()
-    lab.db.subscribe(replica.apply)
-    session = lab.connected(now=0)
-    assert replica.rows == {1: row_of(session)}
-    assert session.ssl is not None
-    session.ssl.bytes_tx = 99
-    lab.db.tunnel_lost(session.ssl, DownReason.LOST, 1)
-    assert replica.rows == {1: row_of(session)}
-    assert replica.rows[1].inactive_since == 1
-    assert replica.rows[1].gone.bytes_tx == 99
-    lab.ssl(session, now=2, ip=CAFE)
-    assert replica.rows == {1: row_of(session)}
-    lab.db.end(session, EndReason.ADMIN_RESET, 3)
-    assert replica.rows == {}
-
-
-def test_a_replica_that_missed_the_beginning_says_so() -> None:
-    lab = Lab()
-    session = lab.login(now=0)
-    replica = Replica()
-    lab.db.subscribe(replica.apply)
-    with pytest.raises(KeyError):
-        lab.ssl(session, now=1)
