@@ -106,6 +106,8 @@ class _Seat:
     at: float
     sent: list[float] = field(default_factory=list)
     """When clients were sent there that its figures do not show yet."""
+    chosen_at: float = -math.inf
+    """When the last one was."""
 
     def expected_load(self) -> float:
         member = self.member
@@ -172,7 +174,8 @@ class Balancer:
         if old is None or at >= old.at:
             # who was sent there since may have logged in, or is about to
             sent = [] if old is None else [instant for instant in old.sent if instant > at]
-            self._seats[member.address] = _Seat(member, at, sent)
+            chosen_at = -math.inf if old is None else old.chosen_at
+            self._seats[member.address] = _Seat(member, at, sent, chosen_at)
         return old is None
 
     def leased(self, holder: str | None, until: float, now: float) -> None:
@@ -208,16 +211,16 @@ class Balancer:
     def pick(self, now: float) -> Member | None:
         """The living member with the least load; it is expected to have a client more from now on.
 
-        None when this one does not direct, or not any more.
+        Of equals it is whoever was picked longest ago, for clients may take their time to log in. None when
+        this one does not direct, or not any more.
         """
         self.mind_lease(now)
         if not self.directs:
             return None
         living = [seat for seat in self._seats.values() if seat.at + HOLD > now or seat.member == self.me]
-        seat = min(living, key=lambda s: (s.expected_load(), s.member.rank), default=None)
-        if seat is None:
-            return None
+        seat = min(living, key=lambda s: (s.expected_load(), s.chosen_at, s.member.rank))
         seat.sent.append(now)
+        seat.chosen_at = now
         self.picks += 1
         return seat.member
 

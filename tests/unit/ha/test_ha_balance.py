@@ -131,7 +131,7 @@ def test_the_least_loaded_gets_the_next_client_and_those_on_their_way_count() ->
         return [each.ip for _ in range(count) if (each := director.pick(cluster.now))]
 
     # 20 of 100 until it has 25, which is as much as 2 of 8; a single client makes 3 of 8 of that
-    expected = ["192.0.2.2"] * 6 + ["192.0.2.3"] + ["192.0.2.2"]
+    expected = ["192.0.2.2"] * 5 + ["192.0.2.3"] + ["192.0.2.2"] * 2
     assert picked(8) == expected
     # a heartbeat that was laid down before they were sent there does not count them
     director.heard(member(3, used=2, limit=8), cluster.now - POLL / 2)
@@ -139,6 +139,16 @@ def test_the_least_loaded_gets_the_next_client_and_those_on_their_way_count() ->
     cluster.turn(POLL)
     cluster.turn(POLL)
     assert picked(8) == expected
+
+
+def test_equals_take_turns_even_if_clients_take_their_time_to_log_in() -> None:
+    cluster = Cluster.at_rest(member(1), member(2), member(3))
+    picked = []
+    for _ in range(6):
+        picked += [each.ip for each in [cluster.balancers[ONE].pick(cluster.now)] if each]
+        cluster.turn(POLL)
+        cluster.turn(POLL)
+    assert picked == ["192.0.2.1", "192.0.2.2", "192.0.2.3"] * 2
 
 
 def test_only_the_living_are_picked() -> None:
