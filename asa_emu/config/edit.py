@@ -198,6 +198,8 @@ def _refuse_removal(document: Document, place: Place, command: Command, keys: li
         if command.keyed_by and not command.negatable:
             raise Fault("semantic", missing(keys[0][0], " ".join(keys[0][1:])), start)
         return
+    if command.needed_by and (command.needed_by,) in place.block.entries:
+        raise Fault("semantic", f"{keys[0][0]!r} is in use by {command.needed_by!r}", start)
     if place.mode != "config":
         return
     for _, _, entry in document.top.walk():

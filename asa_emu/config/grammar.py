@@ -47,6 +47,8 @@ class Command:
     """The line as (startup-config, running-config) have it, when it holds a secret."""
     refusal: Callable[[Document, Block], str] | None = None
     """Why the console refuses it right now, or empty."""
+    needed_by: str = ""
+    """The statement of its block that cannot be without it."""
     info: str = ""
     """What the console answers, with {LABEL} filled in."""
 
@@ -345,7 +347,7 @@ _LOAD_BALANCING: Final = (
     C("interface lbpublic <IFNAME>", "Name the interface that clients come in by", default="outside"),
     C("interface lbprivate <IFNAME>", "Name the interface that members meet on", default="inside"),
     C("nat <ADDRESS:ip4>", "Set the address that clients are sent to instead of its own"),
-    C("cluster ip address <ADDRESS:ip4>", "Set the address of the cluster"),
+    C("cluster ip address <ADDRESS:ip4>", "Set the address of the cluster", needed_by="participate"),
     C("cluster port <PORT:port 1-65535>", "Set the UDP port of the cluster", default="9023"),
     C("cluster key <SECRET>", "Set the key that members share", lb.key, texts=lb.key_texts),
     C("cluster encryption", "Encrypt what members say", v.true),
