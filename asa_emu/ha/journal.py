@@ -278,8 +278,12 @@ class Follower:
     def load(self, snapshot: Snapshot, now: float) -> Iterable[None]:
         """Make the table that of a snapshot; yields now and then, for others to have a turn.
 
-        A store that has not got everything (again) yet takes nothing away: the census will.
+        A store that has not got everything (again) yet takes nothing away: the census will. One that has gone
+        back to a time before our newest entry gives nothing either, or who has logged off would live again.
         """
+        head = self._head_of(snapshot)
+        if (self.fence, self.number) > ((0, 0) if head is None else (head.fence, head.number)):
+            return
         if snapshot.settings is not None:
             self._change(snapshot.settings, now)
         found: list[SessionRecord] = []
@@ -289,16 +293,18 @@ class Follower:
                 found.append(change)
             if number % MAX_CHANGES == 0:
                 yield
-        head = self._head_of(snapshot)
         if head is not None and head.whole:
             self._keep({record.index for record in found})
         for number, session in enumerate(sorted(found, key=lambda record: record.index)):
             self._restore(session, now)
             if number % MAX_CHANGES == 0:
                 yield
-        self.fence = self.number = 0
         if head is not None:
             self._heed(head)
+
+    def begin_anew(self) -> None:
+        """The table is empty again, or entries are numbered from the beginning: believe any store."""
+        self.fence = self.number = 0
 
     def _head_of(self, snapshot: Snapshot) -> Head | None:
         try:

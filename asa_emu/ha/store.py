@@ -132,7 +132,9 @@ class Signer:
             acts = hello.state in (State.ACTIVE.value, State.TAKING_OVER.value)
         else:  # it may have another key than we
             acts = raw.hello is not None and lease is None and raw.lease is not None
-        return Told(lease, raw.fence, raw.left, raw.age if acts else math.inf), hello
+        # a store that has lost the highest number may be told by whoever has read entries under it
+        fence = max(raw.fence, 0 if hello is None else hello.fence)
+        return Told(lease, fence, raw.left, raw.age if acts else math.inf), hello
 
     def _believe(self, record: bytes | None, kind: type[BodyT]) -> BodyT | None:
         try:

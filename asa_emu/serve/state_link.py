@@ -148,7 +148,7 @@ class StateLink:
             self._hear_mate(mate if raw.age < unit.hold else None, raw.age)
             self._mind_namesake(told.lease)
             step = unit.answered(told, sent_at, self._store.clock())
-            self._store_answers(raw)
+            self._store_answers(raw, told.lease)
             if hello.state == State.READY.value:
                 self.ready.set()
         await self._do(step)
@@ -203,8 +203,12 @@ class StateLink:
         elif now > self._namesake_since + 2 * unit.hold:
             self.report.once("failover.same_unit", f"the active unit is the {unit.name} one, too")
 
-    def _store_answers(self, told: RawTold) -> None:
+    def _store_answers(self, told: RawTold, lease: Lease | None) -> None:
         """Whatever was written to a former run of the store may be lost: write it again, or read it again."""
+        theirs = lease is not None and not lease.free and lease.instance != self.unit.instance
+        if lease is not None and theirs and lease.fence < self.follower.fence:
+            self.follower.begin_anew()
+            self._begin(self._follow_anew)
         other = self._run is not None and told.run != self._run
         if (other or self._cut or told.granted) and self.unit.state is State.ACTIVE:
             self.journal.resync()
@@ -315,6 +319,7 @@ class StateLink:
         self._port.close(abandon=True)
         self._gateway.let_go()
         self._headend.db.forget_all()
+        self.follower.begin_anew()
         self._headend.syslog.forget()
         self._position = None
         if not hand_over:

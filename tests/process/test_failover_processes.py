@@ -258,6 +258,25 @@ async def test_redis_is_killed_and_started_again(own_redis: RedisServer, tmp_pat
             assert standby.active
 
 
+async def test_a_redis_that_comes_back_as_it_was_brings_nobody_back(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    with ProcessPair(own_redis, tmp_path) as pair:
+        active = pair.active
+        standby = pair.other(active)
+        async with client(pair, "user001") as vpn:
+            async with client(pair, "user002"):
+                await trio.to_thread.run_sync(wait_until, lambda: len(standby.headend.sessions()) == 2)
+                own_redis.tell("SAVE")
+            await trio.to_thread.run_sync(wait_until, lambda: len(standby.headend.sessions()) == 1)
+            own_redis.kill()
+            active.kill()
+            own_redis.start()
+            await until_back(vpn)
+            assert standby.active
+            assert [row["user"] for row in standby.headend.sessions()] == ["user001"]
+
+
 async def test_a_redis_that_is_silent_stops_the_active_unit(own_redis: RedisServer, tmp_path: Path) -> None:
     redis = own_redis
     with ProcessPair(redis, tmp_path) as pair:

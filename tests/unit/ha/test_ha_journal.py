@@ -87,6 +87,27 @@ def test_a_session_appears_on_the_standby_and_goes_again() -> None:
     assert "192.168.1.4" not in pair.mate.db.pools
 
 
+def test_a_store_that_has_gone_back_in_time_brings_nobody_back() -> None:
+    pair = Pair()
+    gone, stays = pair.login(), pair.login("maria")
+    pair.write()
+    old = pair.shelf.snapshot()
+    pair.lab.db.end(gone, EndReason.USER_REQUESTED, 1.0)
+    pair.write()
+    pair.read()
+    list(pair.follower.load(old, pair.now))
+    assert [session.index for session in pair.mate.db.sessions()] == [stays.index]
+    list(pair.follower.load(Shelf(1.0).snapshot(), pair.now))
+    assert pair.same()
+    pair.login("otto")
+    pair.write()
+    pair.read()  # it goes on where it was
+    assert pair.same()
+    pair.follower.begin_anew()
+    list(pair.follower.load(old, pair.now))
+    assert len(pair.mate.db) == 2
+
+
 def test_many_changes_of_a_session_are_one_record() -> None:
     pair = Pair()
     pair.write()
