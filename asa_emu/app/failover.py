@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -50,9 +52,14 @@ def unit_settings(options: Options, config: Config, listen: HostPort) -> Failove
     return said
 
 
-def report_state_link(options: Options, config: Config) -> None:
-    """Say what a --state-link is without use for, and what has none that would need one."""
+def check_state_link(options: Options, config: Config) -> None:
+    """Say what a --state-link is without use for, and what has none that would need one.
+
+    Raises `UsageError` for one that leads nowhere.
+    """
     balancing = config.load_balancing
+    if options.state_link is not None and not _names_a_store(options.state_link):
+        raise bad_state_link(options.state_link)
     if options.state_link is None:
         if balancing.participate and options.meeting is None:
             log.warning("balancing.alone", reason="there is no --state-link to other members of the cluster")
@@ -84,7 +91,26 @@ def _redis_store(url: str, said: Failover, listen: HostPort) -> AbstractAsyncCon
     try:
         return redis_store(url, str(listen), said.unit_timers.hold)
     except ValueError as error:
-        raise UsageError(f"--state-link {url}: write redis://HOST:PORT/DB") from error
+        raise bad_state_link(url) from error
+
+
+def _names_a_store(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("redis", "rediss")
+            and re.fullmatch(r"[^\s/]+", parts.hostname or "") is not None
+            and parts.port != 0
+            and re.fullmatch(r"/?[0-9]*", parts.path) is not None
+        )
+    except ValueError:
+        return False
+
+
+def bad_state_link(url: str) -> UsageError:
+    """What is wrong with a --state-link, without the password in it."""
+    without_password = re.sub(r"//.*@", "//", url)
+    return UsageError(f"--state-link {without_password}: write redis://HOST:PORT/DB")
 
 
 async def pair_identity(

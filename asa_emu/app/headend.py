@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 from asa_emu.app.failover import (
+    bad_state_link,
+    check_state_link,
     pair_identity,
-    report_state_link,
     run_link,
     shared_store,
     state_link_of,
@@ -134,11 +135,11 @@ async def run_headend(
     """
     config = load_config(options)
     listen = listen_address(options, config)
+    check_state_link(options, config)
     identity, certificate, key = server_identity(
         options, (*server_names(listen.host), *names_of_headend(options, config))
     )
     said = unit_settings(options, config, listen)
-    report_state_link(options, config)
     if said is not None and options.cert is None:
         identity, certificate, key = await pair_identity(options, said, listen, certificate, key)
     rate, epoch = options.rate, time.time() if options.epoch is None else options.epoch
@@ -258,7 +259,7 @@ async def _meeting(options: Options) -> AsyncIterator[Meeting]:
     try:
         meeting = redis_meeting(options.state_link)
     except ValueError as error:
-        raise UsageError(f"--state-link {options.state_link}: write redis://HOST:PORT/DB") from error
+        raise bad_state_link(options.state_link) from error
     async with meeting as entered:
         yield entered
 

@@ -110,12 +110,14 @@ class RedisMeeting:
             log.warning("balancing.heartbeat_refused", reason=reason)
 
 
-def _nobody_listens(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _nobody_listens(error: BaseException) -> bool:
+    """Whether every attempt was refused; a name may stand for several addresses."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_nobody_listens(one) for one in error.exceptions)
+    if isinstance(error, ConnectionRefusedError):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and _nobody_listens(cause)
 
 
 def redis_meeting(url: str) -> AbstractAsyncContextManager[RedisMeeting]:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
+from asa_emu.app import HostPort, Options, UsageError, run_headend
 from tests.headend_lab import CONFIG
 
 NOWHERE = ["--state-link", "redis://127.0.0.1:1/0"]
@@ -67,3 +69,21 @@ def test_nothing_is_said_of_what_is_of_use(tmp_path: Path) -> None:
     assert not set(about) & set(warnings(tmp_path, ""))
     keyed = warnings(tmp_path, IN_PART.format("cluster key 1234\n "), *NOWHERE)
     assert not set(about) & set(keyed)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://", "redis:///0", "redis://:6379/0", "redis://127.0.0.1:0/0", "redis://127.0.0.1:65536/0"),
+        *("redis://127.0.0.1/zero", "redis://127.0.0.1 /0", "redis://[::1/0", "127.0.0.1:6379", ""),
+        "redis://walter:open sesame@127.0.0.1:six/0",
+    ],
+)
+@pytest.mark.parametrize("block", [ALONE, IN_PART.format("")], ids=["failover", "balancing"])
+def test_what_leads_to_no_store_is_a_usage_error(tmp_path: Path, url: str, block: str) -> None:
+    options = Options(
+        config_text=CONFIG + block, listen=HostPort("127.0.0.2", 9443), state=tmp_path, state_link=url
+    )
+    with pytest.raises(UsageError, match="write redis://HOST:PORT/DB") as caught:
+        trio.run(run_headend, options)
+    assert "sesame" not in str(caught.value)
