@@ -105,7 +105,7 @@ class Weather:
     def __init__(self, unit: Running) -> None:
         assert unit.link is not None
         self._store: Any = unit.link._store
-        unit.link._store = self
+        unit.link._store = unit.link.reader._store = self
         self.sky: Literal["clear", "down", "silent"] = "clear"
         self.append_may = trio.Event()
         """Entries wait for it before they are written."""

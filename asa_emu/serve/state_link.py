@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
 import trio
 
-from asa_emu.config import ConfigError, Policy, effective_policy
 from asa_emu.config.failover import Failover
-from asa_emu.ha.journal import Batch, Follower, Journal, OutOfSync
+from asa_emu.ha.journal import Batch, Journal, OutOfSync
 from asa_emu.ha.records import Hello, Lease, encode
 from asa_emu.ha.status import Interval, Status
 from asa_emu.ha.store import RawTold, Signer, puts_of
 from asa_emu.ha.unit import Ask, Signal, State, Step, Unit
 from asa_emu.serve.gate import Gate
 from asa_emu.serve.gateway import Gateway
+from asa_emu.serve.log_reader import LogReader
 from asa_emu.serve.store import Store, StoreDown, StoreSilent
 from asa_emu.serve.unit_report import UnitReport
 from asa_emu.serve.vpn_port import VpnPort
@@ -74,15 +75,14 @@ class StateLink:
         self._store = store
         self._key = key
         self._bind = bind
-        self._reconfigured = reconfigured
         db = self._headend.db
         self.journal = gateway.journal = Journal(db, key, store.clock, self._there_is_work)
-        self.follower = Follower(db, key, self._policy_of, self._adopt)
         self.report = UnitReport(gateway, self.unit, said, store.clock)
-        self.follower.on_copied = self.report.copied
+        self.reader = LogReader(gateway, self.unit, store, key, self.report, reconfigured)
+        self.follower = self.reader.follower
         self.gate = gateway.gate = gateway.dispatcher.gate = Gate(store.clock)
         self._signer = Signer(key, self.unit.name, self.unit.mate)
-        self._signer.on_refused = self.follower.on_refused = self._tell_refused
+        self._signer.on_refused = partial(self.report.once, "failover.refused")
         db.subscribe(self._hear_event)
         self._turn = trio.Lock()
         self._poke = self._work = trio.Event()
@@ -90,7 +90,6 @@ class StateLink:
         self._idle = trio.Event()
         self._idle.set()
         self.nursery: trio.Nursery
-        self._position: bytes | None = None
         self._run: bytes | None = None
         self._cut = False
         self._mate: Hello | None = None
@@ -292,18 +291,10 @@ class StateLink:
 
     async def _catch_up(self) -> None:
         """Read what is left of the former active unit's log: since the lease is ours, nobody adds to it."""
-        if not self.unit.heir:
-            self._headend.db.forget_all()
-            return
-        try:
-            while self._position is not None:
-                before = self._position
-                await self._read(0.0)
-                if self._position == before:
-                    return
-        except OutOfSync:
-            pass
-        await self._load()
+        if self.unit.heir:
+            await self.reader.read_to_the_end()
+        else:
+            self.reader.forget_all()
 
     async def _stand_by(self, *, hand_over: bool = False) -> None:
         """Let go of everything. To hand over is to do it last: whoever loses this unit finds the mate."""
@@ -318,10 +309,8 @@ class StateLink:
                 await self._mate_serves()
         self._port.close(abandon=True)
         self._gateway.let_go()
-        self._headend.db.forget_all()
-        self.follower.begin_anew()
+        self.reader.forget_all()
         self._headend.syslog.forget()
-        self._position = None
         if not hand_over:
             await self._release()
         if unit.state is State.SYNC:
@@ -487,57 +476,22 @@ class StateLink:
         unit = self.unit
         while True:
             try:
-                if self._position is None:
-                    await self._load()
+                if not self.reader.is_anywhere:
+                    await self.reader.load()
                     if unit.state is State.SYNC:
                         unit.signal(Signal.SYNCED)
                         self._poll_now()  # once that is said, this unit is `ready`
-                await self._read(unit.poll)
+                await self.reader.read(unit.poll)
             except OutOfSync as error:
                 log.warning("failover.out_of_sync", reason=str(error))
-                self._position = None
+                self.reader.begin_anew()
                 unit.signal(Signal.OUT_OF_SYNC)
             except (StoreDown, StoreSilent):
                 await trio.sleep(unit.poll)
 
     async def _follow_anew(self) -> None:
-        self._position = None
+        self.reader.begin_anew()
         await self._follow()
-
-    async def _load(self) -> None:
-        self.report.notice(709005)
-        self._position = None
-        snapshot = await self._store.snapshot()
-        for _ in self.follower.load(snapshot, self._gateway.now()):
-            await trio.lowlevel.checkpoint()
-        self._position = snapshot.position
-        self.report.received += len(snapshot.sessions)
-        self.report.notice(709006)
-
-    async def _read(self, wait: float) -> None:
-        assert self._position is not None
-        position, entries = await self._store.read(self._position, wait)
-        for entry in entries:
-            self.follower.apply(entry, self._gateway.now())
-            self.report.received += len(entry.changes)
-            self.report.lags.append(max(0.0, time.time() - self.follower.sent))
-        self._position = position
-
-    def _policy_of(self, username: str, tunnel_group: str, group_policy: str) -> Policy:
-        return effective_policy(self._headend.config, username, tunnel_group, group_policy)
-
-    def _adopt(self, text: str) -> None:
-        """Take over the active unit's configuration."""
-        try:
-            if self._headend.config.adopt(text):
-                self._headend.reconfigure()
-                self._reconfigured()
-                timers = self._headend.config.failover.unit_timers
-                if (timers.poll, timers.hold) != (self.unit.poll, self.unit.hold):
-                    reason = "other failover timers than the mate's, until the next start"
-                    self.report.once("failover.timers_differ", reason)
-        except ConfigError as error:
-            self._tell_refused(str(error))
 
     # what is told
 
@@ -546,9 +500,6 @@ class StateLink:
         unit = self.unit
         heard = self._store.clock() < self._mate_heard_at + unit.hold + unit.poll
         return self.report.status(self._mate if heard else None, self.gate, self.journal, self.follower)
-
-    def _tell_refused(self, reason: str) -> None:
-        self.report.once("failover.refused", reason)
 
     def _tell_silent(self, error: StoreSilent) -> None:
         self.report.once("failover.store_silent", str(error))
