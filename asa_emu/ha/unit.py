@@ -157,6 +157,7 @@ class Unit:
         self._next_poll = now
         # the primary goes first when both start at once
         self._patient_until = now + (0.0 if name == "primary" else hold)
+        self._yields_until = -math.inf
         self._why_free = ""
 
     @property
@@ -193,7 +194,7 @@ class Unit:
             knows
             and not self.retired
             and self.state in (State.NEGOTIATION, State.SYNC, State.READY)
-            and now >= max(self._patient_until, self._theirs_until)
+            and now >= max(self._patient_until, self._yields_until, self._theirs_until)
         )
         wanted = Lease(self.name, self.instance, max(self._floor, self.fence) + 1) if waits else None
         self._asked = Ask(self.lease if self.has_role else None, self.may_act(now), wanted)
@@ -212,7 +213,7 @@ class Unit:
                 self._why_free, self._theirs_until = lease.reason, -math.inf
             else:
                 self._theirs_until = max(self._theirs_until, now + self.hold - told.quiet)
-            if now >= self._patient_until:
+            if now >= max(self._patient_until, self._yields_until):
                 self._next_poll = min(self._next_poll, now + self.poll / 10)
             # somebody was active since, and is no more: what we know may be out of date
             deposed = self.has_role and told.fence > self.fence
@@ -220,6 +221,7 @@ class Unit:
         if lease.instance != self.instance:
             self.heir = True
             self._why_free, self._theirs_until = "", now + told.left
+            self._yields_until = -math.inf  # it was let go first, and has
             if self.has_role:
                 self.reason = "Other unit is Active"
             step = self.signal(Signal.THEIRS)
@@ -260,7 +262,7 @@ class Unit:
         step = self.signal(Signal.RESIGNED)
         if step is not None:
             self.reason = reason
-            self._patient_until = now + self.hold
+            self._yields_until = now + self.hold
         return step
 
     def could_not_serve(self, now: float) -> Step | None:

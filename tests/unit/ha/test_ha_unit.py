@@ -166,6 +166,16 @@ def test_resigning_hands_over_at_once() -> None:
     assert secondary.reason == "asked to"
 
 
+def test_a_role_that_was_handed_over_may_come_back_at_once() -> None:
+    rack, primary, secondary = pair()
+    rack.do(primary, primary.resign("Set by the config command", rack.now))
+    rack.run(2 * POLL)
+    rack.do(secondary, secondary.resign("The unit is stopped", rack.now))
+    rack.kill(secondary)
+    rack.run(POLL + 0.3)
+    assert at(primary) is State.ACTIVE
+
+
 def test_a_unit_without_a_mate_takes_the_role_again() -> None:
     rack = Rack()
     primary = rack.start("primary")
