@@ -28,7 +28,9 @@ from asa_emu.serve.balancing import MEET_LIMIT, MeetingDown
 MAX_ROWS: Final = 100  # members that lie there; an ASA's cluster has at most 10
 MAX_ROW: Final = 2048  # bytes of a heartbeat with its stamp
 MAX_ADDRESS: Final = 64  # bytes
+# after a write that takes no memory a script may go on even when Redis has none left for others
 _VISIT: Final = """\
+redis.call('DEL', KEYS[1] .. ':none')
 local mine, heartbeat, wants_role, may_direct = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4] == '1'
 local hold, max_rows = tonumber(ARGV[5]), tonumber(ARGV[6])
 local max_row, max_address = tonumber(ARGV[7]), tonumber(ARGV[8])

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import structlog.testing
 import trio
 
 from asa_emu.ha.balance import HOLD, POLL
-from asa_emu.serve.redis_meeting import redis_meeting
+from asa_emu.serve.redis_meeting import _nobody_listens, redis_meeting
 from asa_emu.testing import HeadendProcess, running
 from asa_emu.transport.certificates import Authority
 from tests.balancing_lab import CLUSTER, Members, free_port, members
@@ -90,14 +91,17 @@ def roles(made: list[HeadendProcess]) -> list[str]:
     return [each.api("GET", "/v1/load-balancing")["role"] for each in made]
 
 
-def location(port: int) -> str:
-    """Where the cluster's address sends a new client."""
+def location(port: int, timeout: float = 5.0) -> str:
+    """Where the cluster's address sends a new client; empty when it hangs up."""
     connection = http.client.HTTPSConnection(
-        CLUSTER, port, timeout=5, context=ssl._create_unverified_context()
+        CLUSTER, port, timeout=timeout, context=ssl._create_unverified_context()
     )
     with closing(connection):
-        connection.request("GET", "/")
-        return connection.getresponse().headers["location"] or ""
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().headers["location"] or ""
+        except (ConnectionError, ssl.SSLError, http.client.RemoteDisconnected):
+            return ""
 
 
 def wait_until(condition: Callable[[], bool], limit: float = 3 * HOLD) -> None:
@@ -110,10 +114,11 @@ def wait_until(condition: Callable[[], bool], limit: float = 3 * HOLD) -> None:
 def test_processes_and_a_director_that_freezes_wakes_and_is_killed(
     redis: RedisServer, tmp_path: Path
 ) -> None:
-    with processes(redis, tmp_path, 3) as made:
+    with processes(redis, tmp_path, 3) as made, ThreadPoolExecutor() as executor:
         first, second, third = made
         wait_until(lambda: roles(made) == ["director", "member", "member"])
         os.kill(first.pid, signal.SIGSTOP)
+        early = executor.submit(location, first.port, 20.0)
         try:
             wait_until(lambda: roles([second]) == ["director"])
             # the frozen one's socket is still there, and gets nothing
@@ -122,6 +127,8 @@ def test_processes_and_a_director_that_freezes_wakes_and_is_killed(
             assert set(sent) == {f"{each.url}/" for each in (second, third)}
         finally:
             os.kill(first.pid, signal.SIGCONT)
+        # who came just after it froze is not sent anywhere by one that does not direct any more
+        assert early.result() == ""
         wait_until(lambda: roles(made) == ["member", "director", "member"])
         shown = first.api("POST", "/v1/cli", {"line": "show vpn load-balancing"})["text"]
         assert re.search(r"^ Master +8 .* 127\.0\.0\.3$", shown, re.MULTILINE)
@@ -163,6 +170,13 @@ async def test_without_redis_the_director_goes_on(redis: RedisServer, state: Pat
         assert made.directors == [1]
         assert made.notices[1].count(718072) == 1
         assert 718072 not in made.notices[2]
+
+
+def test_nobody_listens_when_every_address_of_a_name_refuses() -> None:
+    refused = [OSError("no way"), ConnectionRefusedError()]
+    refused[0].__cause__ = ConnectionRefusedError()
+    assert _nobody_listens(ExceptionGroup("", refused))
+    assert not _nobody_listens(ExceptionGroup("", [*refused, TimeoutError()]))
 
 
 async def test_with_redis_silent_nobody_directs_until_it_answers(redis: RedisServer, state: Path) -> None:
@@ -233,6 +247,8 @@ async def test_what_no_member_can_have_written_is_thrown_away(redis: RedisServer
         await liar.delete([members, director])
         await lies(lambda: liar.lpush(director, ["a", "list"]))
         await lies(lambda: liar.flushall())
+        await lies(lambda: liar.config_set({"maxmemory": 1}))
+        await liar.config_set({"maxmemory": 0})
         # too much, and too many
         await lies(lambda: liar.hset(members, {"192.0.2.1:443": "1 " + "x" * 10**7}))
         now = await stamp(liar)
