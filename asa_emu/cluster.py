@@ -2,8 +2,9 @@
 
 The cluster has the address of `--listen`, and its members those after it, all on one port: 127.0.0.1:8443 is
 the cluster's, 127.0.0.2:8443 the first member's. They share one configuration; what makes a member of it is
-typed into its own copy: a host name, a priority (the first has the highest), the cluster's address. Each is a
-whole headend with its own sessions, pools, console and management API.
+typed into its own copy: a host name, a priority (the first has the highest), the cluster's address, and no
+`nat`, which would be the same for all. Each is a whole headend with its own sessions, pools, console and
+management API.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ async def run_cluster(
     first = ip_address(listen.host)
     if first.version == 6 or first.is_unspecified:
         raise UsageError(f"--listen {listen}: a cluster has one IPv4 address, such as 127.0.0.1")
-    ips = [str(first + number) for number in range(count + 1)]
+    try:
+        ips = [str(first + number) for number in range(count + 1)]
+    except ValueError:
+        raise UsageError(f"--listen {listen}: there are no {count} addresses after it") from None
     address = HostPort(listen.host, _free_port(listen.port, ips))
     hostname = read_config(options).hostname
     meeting = LocalMeeting()
@@ -92,7 +96,10 @@ async def run_cluster(
                 options,
                 listen=HostPort(ip, address.port),
                 ready_file=None,
-                typed=(*options.typed, *typed, f"priority {MAX_MEMBERS + 1 - number}", "participate"),
+                typed=(
+                    *(*options.typed, *typed, "no nat"),
+                    *(f"priority {MAX_MEMBERS + 1 - number}", "participate"),
+                ),
                 names=(*options.names, *ips),
                 meeting=meeting,
             )

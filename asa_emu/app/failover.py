@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -52,12 +53,15 @@ def unit_settings(options: Options, config: Config, listen: HostPort) -> Failove
     return said
 
 
-def check_state_link(options: Options, config: Config) -> None:
-    """Say what a --state-link is without use for, and what has none that would need one.
+def check_state_link(options: Options, config: Config, listen: HostPort) -> None:
+    """Say when a --state-link is of no use, when one is missing, and who meets others there in vain.
 
     Raises `UsageError` for one that leads nowhere.
     """
     balancing = config.load_balancing
+    if balancing.participate and ip_address(listen.host).is_unspecified:
+        reason = f"whoever listens on {listen} cannot have the cluster's address besides"
+        log.warning("balancing.never_directs", reason=reason)
     if options.state_link is not None and not _names_a_store(options.state_link):
         raise bad_state_link(options.state_link)
     if options.state_link is None:

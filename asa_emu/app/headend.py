@@ -135,7 +135,7 @@ async def run_headend(
     """
     config = load_config(options)
     listen = listen_address(options, config)
-    check_state_link(options, config)
+    check_state_link(options, config, listen)
     identity, certificate, key = server_identity(
         options, (*server_names(listen.host), *names_of_headend(options, config))
     )

@@ -23,17 +23,9 @@ def warnings(directory: Path, config: str, *flags: str) -> dict[str, str]:
     """Its warnings until it is ready, and why."""
     file = directory / "running-config"
     file.write_text(CONFIG + config)
-    line = [
-        sys.executable,
-        "-m",
-        "asa_emu",
-        "serve",
-        str(file),
-        "--listen",
-        "127.0.0.2:0",
-        "--log-format",
-        "json",
-    ]
+    line = [sys.executable, "-m", "asa_emu", "serve", str(file), "--log-format", "json"]
+    if "--listen" not in flags:
+        line += ["--listen", "127.0.0.2:0"]
     with subprocess.Popen(
         [*line, "--state", str(directory / "state"), *flags],
         stdout=subprocess.PIPE,
@@ -57,6 +49,10 @@ def warnings(directory: Path, config: str, *flags: str) -> dict[str, str]:
         (IN_PART.format(""), [], "balancing.alone", "no --state-link to other members"),
         (IN_PART.format(""), NOWHERE, "balancing.no_key", "without `cluster key`"),
         (ALONE, [], "failover.alone", "no --state-link to a mate"),
+        (
+            *(IN_PART.format(""), [*NOWHERE, "--listen", "0.0.0.0:0"]),
+            *("balancing.never_directs", "cannot have the cluster's address"),
+        ),
     ],
 )
 def test_it_is_reported(tmp_path: Path, config: str, flags: list[str], event: str, reason: str) -> None:

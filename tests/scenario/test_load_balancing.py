@@ -243,10 +243,12 @@ async def test_what_stands_in_the_way_is_told(state: Path) -> None:
 
 async def test_a_cluster_by_one_command(state: Path) -> None:
     start = partial(run_cluster, count=2)
-    options = Options(config_text=CONFIG, listen=HostPort(CLUSTER, 0), state=state)
+    shared = CONFIG + "vpn load-balancing\n nat 198.51.100.7\n cluster ip address 192.0.2.1\n priority 3\n"
+    options = Options(config_text=shared, listen=HostPort(CLUSTER, 0), state=state)
     async with trio.open_nursery() as nursery:
         made: Cluster = await nursery.start(start, options)
         assert made.director is made.members[0]
+        assert [member.balancing.listens for member in made.members] == [True, False]
         port = made.address.port
         assert made.ready_line().startswith(
             f"asa-emu ready cluster=127.0.0.1:{port} members=127.0.0.2:{port},127.0.0.3:{port} manage="
@@ -261,7 +263,10 @@ async def test_a_cluster_by_one_command(state: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "listen", "reason"),
-    [(0, "127.0.0.1", "1 to 10 members"), (11, "127.0.0.1", "1 to 10"), (2, "::1", "one IPv4 address")],
+    [
+        *((0, "127.0.0.1", "1 to 10 members"), (11, "127.0.0.1", "1 to 10"), (2, "::1", "one IPv4 address")),
+        (2, "255.255.255.254", "no 2 addresses after it"),
+    ],
 )
 async def test_a_cluster_that_cannot_be(state: Path, count: int, listen: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
