@@ -40,6 +40,7 @@ RENEW_BEFORE = timedelta(days=30)
 BACKDATED = timedelta(days=1)  # a client whose clock lags behind ours must not refuse a fresh certificate
 
 MAX_COMMON_NAME = 64  # RFC 5280, upper bound ub-common-name
+MAX_NAMES = 100  # of a leaf that headends share; the newest
 
 
 class CertificateError(Exception):
@@ -212,8 +213,9 @@ def open_server_identity(
     """Load `server.pem` and `server.key` from the directory; make or renew them as needed.
 
     The leaf is signed again, keeping its key and so its pin, when it has less than 30 days left, lacks one of
-    `names`, or was signed by another authority. Only another `key_type` brings a new key. Several processes
-    may start on one directory at the same time.
+    `names`, or was signed by another authority. It keeps the names that it had, for other headends may serve
+    with it. Only another `key_type` brings a new key. Several processes may start on one directory at the
+    same time.
 
     :raises CertificateError: the files are damaged, do not belong together, or cannot be written.
     """
@@ -228,6 +230,7 @@ def open_server_identity(
                 if _serves(identity.certificate, authority, names, now):
                     return identity
                 key = identity.key
+                names = tuple(dict.fromkeys([*names, *_names_of(identity.certificate)]))[:MAX_NAMES]
         identity = authority.issue_server(names, key=key, key_type=key_type, now=now)
         identity.save(certificate_file, key_file)
         return identity
@@ -300,6 +303,15 @@ def _serves(leaf: x509.Certificate, authority: Authority, names: Sequence[str], 
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     return set(alternative) >= {_general_name(name) for name in names}
+
+
+def _names_of(leaf: x509.Certificate) -> list[str]:
+    try:
+        alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return []
+    addresses = alternative.get_values_for_type(x509.IPAddress)
+    return [*map(str, addresses), *alternative.get_values_for_type(x509.DNSName)]
 
 
 def _new_key(key_type: KeyType) -> PrivateKey:

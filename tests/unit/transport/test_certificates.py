@@ -17,6 +17,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from asa_emu.transport.certificates import (
     LEAF_LIFE,
+    MAX_NAMES,
     RENEW_BEFORE,
     Authority,
     CertificateError,
@@ -127,6 +128,20 @@ def test_a_new_name_brings_a_new_certificate_with_the_old_pin(tmp_path: Path) ->
     assert second.certificate != first.certificate
     assert second.pin == first.pin
     assert open_server_identity(tmp_path, ["127.0.0.1"]).certificate == second.certificate
+
+
+def test_headends_that_share_a_directory_share_a_certificate(tmp_path: Path) -> None:
+    first = ["127.0.0.2", "127.0.0.1", "::1", "localhost", "vpn.example.test"]
+    open_server_identity(tmp_path, first)
+    open_server_identity(tmp_path, ["127.0.0.3", "127.0.0.1"])
+    shared = load_identity(tmp_path / "server.pem", tmp_path / "server.key")
+    assert open_server_identity(tmp_path, first).certificate == shared.certificate
+    assert open_server_identity(tmp_path, ["127.0.0.3"]).certificate == shared.certificate
+    for number in range(2 * MAX_NAMES):
+        open_server_identity(tmp_path, [f"192.0.2.{number}"])
+    last = open_server_identity(tmp_path, ["localhost"])
+    names = last.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert len(list(names)) == MAX_NAMES
 
 
 def test_renewal_before_expiry_keeps_the_pin(tmp_path: Path) -> None:
