@@ -221,11 +221,13 @@ async def test_units_are_started_anew_one_after_the_other(redis: RedisServer, tm
 async def test_a_unit_alone_tells_its_clients_when_it_stops(redis: RedisServer, tmp_path: Path) -> None:
     with ProcessPair(redis, tmp_path) as pair:
         last = pair.active
+        wait_until(lambda: (last.failover()["mate"] or {}).get("state") == "Standby Ready")
         pair.other(last).kill()
         async with client(pair, "user001") as vpn:
             await trio.to_thread.run_sync(wait_until, lambda: last.failover()["mate"] is None, 3 * HOLD)
             assert last.stop() == 0
-            assert "Administrator Reset" in str(await vpn.wait_ended())
+            with trio.fail_after(10):
+                assert "Administrator Reset" in str(await vpn.wait_ended())
 
 
 async def test_redis_is_killed_and_started_again(own_redis: RedisServer, tmp_path: Path) -> None:

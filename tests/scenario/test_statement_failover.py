@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from asa_emu.session.model import TunnelKind
+from asa_emu.session.events import SessionEvent, SessionInactive, TunnelDown
+from asa_emu.session.model import DownReason, TunnelKind
 from asa_emu.wire.frames import PacketType
 from client_emu.lifecycle import Phase
 from tests.failover_lab import freeze_active, in_step, messages, pair, switch
@@ -44,10 +45,15 @@ async def test_a_failover_ends_both_tunnels_and_both_are_made_anew(state: Path) 
         await until(lambda: vpn.dtls_cipher is not None)
         await in_step(units)
         before = (vpn.tcp_source, vpn.udp_source_port)
+        heard: list[SessionEvent] = []
+        units.standby.gateway.headend.db.subscribe(heard.append)
         active = await switch(units)
+        first = [event for event in heard if isinstance(event, TunnelDown | SessionInactive)][:3]
+        assert [type(event) for event in first] == [TunnelDown, TunnelDown, SessionInactive]
+        downs = [event for event in first if isinstance(event, TunnelDown)]
+        assert {event.kind for event in downs} == {TunnelKind.SSL, TunnelKind.DTLS}
+        assert {event.reason for event in downs} == {DownReason.TAKEOVER}
         (session,) = active.gateway.headend.db.sessions()
-        assert [tunnel.kind for tunnel in session.tunnels] == [TunnelKind.PARENT]
-        assert session.inactive
         await until(lambda: session.dtls is not None, limit=MINUTE)
         assert session.ssl is not None
         assert session.ssl.number > 3
