@@ -13,7 +13,9 @@ import trio
 
 from asa_emu.app import HostPort, Options, UsageError
 from asa_emu.cluster import Cluster, run_cluster
-from asa_emu.ha.balance import HOLD, POLL
+from asa_emu.config import LoadBalancing
+from asa_emu.ha.balance import HOLD, POLL, Member, Roll
+from asa_emu.serve.balancing import LocalMeeting
 from asa_emu.transport.contexts import client_context
 from asa_emu.transport.stream import TlsStream
 from asa_emu.wire.auth_xml import init
@@ -183,6 +185,37 @@ async def test_leaving_in_order_hands_the_role_over_at_once(state: Path) -> None
         await trio.sleep(2 * POLL)
         del made.running[2]
         assert made.directors == [1]
+
+
+class Silent(LocalMeeting):
+    """A meeting that stops answering."""
+
+    is_silent = False
+
+    async def meet(self, said: LoadBalancing, mine: Member, wants_role: bool) -> Roll:
+        if self.is_silent:
+            await trio.sleep_forever()
+        return await super().meet(said, mine, wants_role)
+
+
+async def test_clients_are_told_of_a_stop_even_if_the_others_cannot_be(state: Path) -> None:
+    meeting = Silent()
+    async with members(state, 1, meeting=meeting) as made, made.client("user000") as vpn:
+        meeting.is_silent = True
+        made.running[1].stopping.set()
+        assert "Administrator Reset" in str(await vpn.wait_ended())
+
+
+async def test_a_member_that_is_back_at_once_has_its_role_still(state: Path) -> None:
+    async with members(state, 1, 2) as made:
+        await trio.sleep(2 * POLL)
+        made.notices[2].clear()
+        made.kill(1)
+        await trio.sleep(POLL)
+        await made.start(1)
+        await trio.sleep(3 * HOLD)
+        assert made.directors == [1]
+        assert made.notices[2] == []
 
 
 async def test_the_cluster_is_told_by_every_member(state: Path) -> None:
