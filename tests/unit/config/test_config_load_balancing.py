@@ -70,8 +70,8 @@ def test_at_the_console_it_has_a_mode_of_its_own() -> None:
         assert editor.execute(line).text == "'cluster ip address' is in use by 'participate'"
     assert config.load_balancing.cluster_ip == "192.0.2.10"
     assert editor.execute("no participate").ok
-    assert not config.load_balancing.participate
     assert editor.execute("no cluster ip address").ok
+    assert not config.load_balancing.participate
 
 
 def test_a_directive_frees_the_key_of_its_range() -> None:
