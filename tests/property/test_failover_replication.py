@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,6 +36,8 @@ class FailoverPair(VpnSessiondb):
         super().__init__()
         self.journal = Journal(self.db, KEY, lambda: self.now, lambda: None)
         self.linked = True
+        self.dump: Shelf | None = None
+        self.dumped_at = 0
         self.waiting = 0
         """Callbacks that are owed."""
         self.new_store()
@@ -147,12 +151,28 @@ class FailoverPair(VpnSessiondb):
         self.journal.abandon()
         assert self.waiting == 0
 
+    @precondition(lambda self: self.linked)
+    @rule()
+    def a_dump_is_made(self) -> None:
+        self.write()
+        self.it_is_read()
+        self.dump, self.dumped_at = copy.deepcopy(self.shelf), self.journal.written
+
     @precondition(lambda self: not self.linked)
     @rule(empty=st.booleans(), old=st.booleans())
     def mend(self, empty: bool, old: bool) -> None:
+        """The store is there again, perhaps with nothing in it, or with what it had when a dump was made."""
+        newer = self.follower.number > self.dumped_at
         if empty:
             self.new_store()
-            self.join()
+        elif old and self.dump is not None:
+            position = self.shelf._position
+            self.shelf = copy.deepcopy(self.dump)
+            self.shelf._position = position + 1  # Redis numbers by the clock
+        before = [row_of(session) for session in self.mate.db.sessions()]
+        self.join()
+        if old and newer and not empty and self.dump is not None:
+            assert before == [row_of(session) for session in self.mate.db.sessions()]
         self.linked = True
         self.journal.resync()
 
