@@ -35,12 +35,14 @@ from asa_emu.ha.records import (
     record_of,
     row_from,
 )
+from asa_emu.ha.tally import Tally
 from asa_emu.session.db import SessionDb
 from asa_emu.session.events import SessionEvent
 from asa_emu.session.model import Session, TunnelKind
 
 MAX_CHANGES: Final = 128
 """Sessions in one entry."""
+BROKEN: Final = "the stored sessions are not those that the active unit has written"
 
 Callback = Callable[[bool], None]
 """Called with True when what one waits for is safe, or cannot be made safer; with False when this unit stands
@@ -83,6 +85,7 @@ class Journal:
         self._settings: str | None = None
         self._census_due = False
         self._sent: set[int] = set()
+        self._tally = Tally(key)
         self._waiting: dict[int, list[Callback]] = {}
         self.in_flight: Batch | None = None
         """The batch that was taken and not acknowledged yet."""
@@ -100,6 +103,7 @@ class Journal:
         """Write the whole table, whatever the store may have; from now on changes are written."""
         self._live = True
         self._sent.clear()
+        self._tally.keep(())
         now = self._clock()
         for session in self._db.sessions():
             self._dirty.setdefault(session.index, now)
@@ -217,6 +221,7 @@ class Journal:
             sent=sent,
             next_index=self._db.next_index,
             whole=not self._census_due,
+            tally=self._tally,
         )
         self._flying = set(taken)
         self.in_flight = Batch(self._number, tuple(changes), entry, callbacks, since)
@@ -275,11 +280,12 @@ class Follower:
         self._policy_of = policy_of
         self._adopt = adopt
 
-    def load(self, snapshot: Snapshot, now: float) -> Iterable[None]:
+    def load(self, snapshot: Snapshot, now: float, *, unchecked: bool = False) -> Iterable[None]:
         """Make the table that of a snapshot; yields now and then, for others to have a turn.
 
         A store that has not got everything (again) yet takes nothing away: the census will. One that has gone
         back to a time before our newest entry gives nothing either, or who has logged off would live again.
+        Raises OutOfSync for a table that is not the one the active unit has written, unless `unchecked`.
         """
         head = self._head_of(snapshot)
         if (self.fence, self.number) > ((0, 0) if head is None else (head.fence, head.number)):
@@ -287,12 +293,17 @@ class Follower:
         if snapshot.settings is not None:
             self._change(snapshot.settings, now)
         found: list[SessionRecord] = []
+        tally = Tally(self._key)
         for number, record in enumerate(snapshot.sessions):
             change = self._decode(record)
             if isinstance(change, SessionRecord):
                 found.append(change)
+                tally.put(change.index, record)
             if number % MAX_CHANGES == 0:
                 yield
+        if head is not None and head.whole and head.table != tally.value and not unchecked:
+            self._refuse(BROKEN)
+            raise OutOfSync(BROKEN)
         if head is not None and head.whole:
             self._keep({record.index for record in found})
         for number, session in enumerate(sorted(found, key=lambda record: record.index)):

@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from asa_emu.config import Policy
 from asa_emu.ha.balance import Member
+from asa_emu.ha.tally import TALLY, Tally
 from asa_emu.session.model import NO_ADDRESSES, NO_TRAFFIC, Addresses, Counters, Session
 from asa_emu.session.replica import Row, TunnelRow, row_of
 
@@ -77,6 +78,8 @@ class Hello:
     """Seconds."""
     wants_role: bool = False
     """Somebody typed `failover active` there."""
+    lacks: bool = False
+    """What it found in the store is not what the active unit has written."""
 
 
 @checked(frozen=True, slots=True, config=_CHECKS, kw_only=True)
@@ -91,6 +94,8 @@ class Head:
     whole: bool
     """With this entry the store has every session; not while a table is being written anew."""
     digest: Annotated[bytes, Field(min_length=32, max_length=32)]
+    table: Annotated[bytes, Field(min_length=TALLY, max_length=TALLY)]
+    """The tally of all sessions in the store with this entry."""
 
 
 @checked(frozen=True, slots=True, config=_CHECKS, kw_only=True)
@@ -217,9 +222,21 @@ def encode_entry(
     sent: float,
     next_index: int,
     whole: bool = True,
+    tally: Tally | None = None,
 ) -> Entry:
-    """A log entry of some changes."""
+    """A log entry of some changes; `tally` is that of the table before them, and after them."""
     records = tuple(encode(key, change) for change in changes)
+    tally = Tally(key) if tally is None else tally
+    for change, record in zip(changes, records, strict=True):
+        match change:
+            case SessionRecord(index=index):
+                tally.put(index, record)
+            case End(index):
+                tally.drop(index)
+            case Census(indices):
+                tally.keep(indices)
+            case _:
+                pass
     head = Head(
         fence=fence,
         number=number,
@@ -227,6 +244,7 @@ def encode_entry(
         next_index=next_index,
         whole=whole,
         digest=_digest(records),
+        table=tally.value,
     )
     return Entry(encode(key, head), records)
 

@@ -40,6 +40,8 @@ class LogReader:
         self._store = store
         self._report = report
         self._reconfigured = reconfigured
+        self.lacks = False
+        """The store has another table than the active unit has written: it has to write it again."""
         self._position: bytes | None = None
 
     @property
@@ -57,13 +59,18 @@ class LogReader:
         self.follower.begin_anew()
         self._position = None
 
-    async def load(self) -> None:
-        """Read everything."""
+    async def load(self, *, unchecked: bool = False) -> None:
+        """Read everything; `unchecked` when nobody is there to write it again."""
         self._report.notice(709005)
         self._position = None
         snapshot = await self._store.snapshot()
-        for _ in self.follower.load(snapshot, self._gateway.now()):
-            await trio.lowlevel.checkpoint()
+        try:
+            for _ in self.follower.load(snapshot, self._gateway.now(), unchecked=unchecked):
+                await trio.lowlevel.checkpoint()
+        except OutOfSync:
+            self.lacks = True
+            raise
+        self.lacks = False
         self._position = snapshot.position
         self._report.received += len(snapshot.sessions)
         self._report.notice(709006)
@@ -88,7 +95,7 @@ class LogReader:
                 return
             except OutOfSync:
                 pass
-        await self.load()
+        await self.load(unchecked=True)
 
     def _policy_of(self, username: str, tunnel_group: str, group_policy: str) -> Policy:
         return effective_policy(self._headend.config, username, tunnel_group, group_policy)

@@ -154,6 +154,9 @@ class StateLink:
         self._settle()
         self._mind_gate()
         self.report.changes(self._mate)
+        lacks = self._mate is not None and self._mate.lacks and not self.journal.waiting
+        if lacks and unit.state is State.ACTIVE:
+            self.journal.resync()
         if self._mate is not None and self._mate.wants_role and unit.state is State.ACTIVE:
             self.nursery.start_soon(self.resign, "Other unit wants me Standby")
 
@@ -169,6 +172,7 @@ class StateLink:
             fence=0 if goes else unit.fence if serves else self.follower.fence,
             number=self.journal.written if serves else self.follower.number,
             active_for=self.report.active_for(self.gate),
+            lacks=self.reader.lacks and not serves,
             wants_role=self._store.clock() < self._wants_role_until and not serves,
         )
 
@@ -486,6 +490,9 @@ class StateLink:
                 log.warning("failover.out_of_sync", reason=str(error))
                 self.reader.begin_anew()
                 unit.signal(Signal.OUT_OF_SYNC)
+                if self.reader.lacks:
+                    self._poll_now()
+                    await trio.sleep(unit.poll)
             except (StoreDown, StoreSilent):
                 await trio.sleep(unit.poll)
 

@@ -528,6 +528,23 @@ async def test_a_standby_that_missed_entries_reads_everything_anew(state: Path) 
             await in_step(units)
 
 
+async def test_a_stored_table_that_somebody_has_touched_is_written_again(state: Path) -> None:
+    async with pair(state, KEPT_ALIVE) as units, client(units.active, "user000"):
+        await in_step(units)
+        shelf = store_of(units).shelf
+        assert units.standby.link is not None
+        units.standby.link.reader.forget_all()
+        weather = Weather(units.standby)
+        weather.sky = "silent"
+        shelf._sessions.clear()
+        shelf._log.clear()
+        weather.sky = "clear"
+        units.standby.link._begin(units.standby.link._follow_anew)
+        await trio.sleep(5)
+        assert state_of(units.standby) is State.READY
+        assert table(units.standby) == table(units.active) != []
+
+
 async def test_a_reply_that_is_lost_makes_nothing_twice(state: Path) -> None:
     async with pair(state, KEPT_ALIVE) as units:
         await in_step(units)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from asa_emu.ha.journal import MAX_CHANGES, Follower, Journal, OutOfSync
+from asa_emu.ha.journal import BROKEN, MAX_CHANGES, Follower, Journal, OutOfSync
 from asa_emu.ha.records import Census, End, Entry, SessionRecord, derive_key, encode_entry, record_of
 from asa_emu.ha.store import Shelf, puts_of
 from asa_emu.session import EndReason, Session
+from asa_emu.session.model import DownReason
 from asa_emu.session.replica import row_of
 from tests.session_lab import Lab, policy
 
@@ -106,6 +107,32 @@ def test_a_store_that_has_gone_back_in_time_brings_nobody_back() -> None:
     pair.follower.begin_anew()
     list(pair.follower.load(old, pair.now))
     assert len(pair.mate.db) == 2
+
+
+@pytest.mark.parametrize("what", ["gone", "brought back", "of yesterday"])
+def test_a_stored_table_that_is_not_the_one_that_was_written_is_refused(what: str) -> None:
+    pair = Pair()
+    gone, stays = pair.login(), pair.login("maria")
+    pair.write()
+    records = dict(pair.shelf._sessions)
+    pair.lab.db.end(gone, EndReason.USER_REQUESTED, 1.0)
+    pair.lab.db.tunnel_lost(stays.tunnels[1], DownReason.LOST, 1.0)
+    pair.write()
+    match what:
+        case "gone":
+            del pair.shelf._sessions[stays.index]
+        case "brought back":
+            pair.shelf._sessions[gone.index] = records[gone.index]
+        case _:
+            pair.shelf._sessions[stays.index] = records[stays.index]
+    with pytest.raises(OutOfSync):
+        pair.join()
+    assert len(pair.mate.db) == 0
+    assert pair.refused == [BROKEN]
+    pair.journal.resync()
+    pair.write()
+    pair.join()
+    assert pair.same()
 
 
 def test_many_changes_of_a_session_are_one_record() -> None:
