@@ -65,7 +65,7 @@ def test_each_client_is_sent_to_the_least_loaded_member(made: ClusterProcess, xm
             assert {tunnel["kind"] for tunnel in row["tunnels"]} == {"parent", "ssl", "dtls"}
         # a member that has lost its clients is the next one
         assert second.log_off() == 0
-        wait_until(lambda: settled(made))
+        wait_until(lambda: holder(made, users[1]) is None and settled(made))
         with client(made, users[1], *dialect) as again:
             again.wait_connected()
             assert holder(made, users[1]) == members[1]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.peers.lab import GATEWAY, GATEWAY6, Lab, config, profile, serving
+from tests.peers.lab import GATEWAY, GATEWAY6, Lab, config, profile, serving, wait_until
 
 pytestmark = pytest.mark.peer("openconnect")
 
@@ -77,7 +77,7 @@ def test_suites(lab: Lab, user: str, option: str, gnutls: str, protocol: str, ci
         assert (dtls["drops_rx"], dtls["drops_tx"]) == (0, 0)
         assert (ssl["pkts_rx"], ssl["pkts_tx"]) == (0, 0)
         assert client.log_off() == 0
-    assert lab.sessions(user) == []
+    wait_until(lambda: lab.sessions(user) == [])
 
 
 def test_legacy_version_is_off_by_default(user: str) -> None:

@@ -93,7 +93,7 @@ def test_password_and_group_of_the_list(lab: Lab, user: str) -> None:
         assert session["state"] == "active"
         client.ping(GATEWAY)
         assert client.log_off() == 0
-    assert lab.sessions(user) == []
+    wait_until(lambda: lab.sessions(user) == [])
 
 
 def test_group_by_its_url_asks_for_no_group(lab: Lab, user: str) -> None:

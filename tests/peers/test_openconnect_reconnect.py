@@ -83,7 +83,7 @@ def test_sighup_detaches_and_the_cookie_resumes(lab: Lab, user: str) -> None:
         assert numbers == [1, 4, 5]
         assert after["pkts_rx"] == 6
         assert client.log_off() == 0
-    assert lab.sessions(user) == []
+    wait_until(lambda: lab.sessions(user) == [])
 
 
 def test_sigint_logs_off_and_kills_the_token(lab: Lab, user: str) -> None:
@@ -91,7 +91,7 @@ def test_sigint_logs_off_and_kills_the_token(lab: Lab, user: str) -> None:
     with lab.holder(cookie) as client:
         client.wait_connected()
         assert client.log_off() == 0
-    assert lab.sessions(user) == []
+    wait_until(lambda: lab.sessions(user) == [])
     with lab.holder(cookie) as client:
         assert client.wait() == 2
         client.wait_for("Cookie was rejected by server")
@@ -127,7 +127,7 @@ def test_lost_session_ends_a_reconnecting_client(lab: Lab, user: str) -> None:
         client.reconnect()
         client.send_signal(signal.SIGCONT)
         assert client.wait() in (1, 2)  # by the DISCONNECT it finds, or by the 401 that follows
-    assert lab.sessions(user) == []
+    wait_until(lambda: lab.sessions(user) == [])
 
 
 def test_dead_peer_detection_by_the_client_is_answered(lab: Lab, user: str) -> None:
