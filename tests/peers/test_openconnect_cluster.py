@@ -63,7 +63,8 @@ def test_each_client_is_sent_to_the_least_loaded_member(made: ClusterProcess, xm
             (row,) = (row for row in member.sessions() if row["user"] == user)
             assert row["tunnel_group"] == "staff"
             assert {tunnel["kind"] for tunnel in row["tunnels"]} == {"parent", "ssl", "dtls"}
-        # a member that has lost its clients is the next one
+        # a member that has lost its clients is the next one, once it was heard to have had them
+        wait_until(lambda: settled(made))
         assert second.log_off() == 0
         wait_until(lambda: holder(made, users[1]) is None and settled(made))
         with client(made, users[1], *dialect) as again:
