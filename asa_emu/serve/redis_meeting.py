@@ -24,6 +24,7 @@ from asa_emu.config import LoadBalancing
 from asa_emu.ha.balance import HOLD, Member, Roll
 from asa_emu.ha.records import RecordRefused, decode_untrusted, derive_key, encode
 from asa_emu.serve.balancing import MEET_LIMIT, MeetingDown
+from asa_emu.serve.redis_store import nobody_listens
 
 MAX_ROWS: Final = 100  # members that lie there; an ASA's cluster has at most 10
 MAX_ROW: Final = 2048  # bytes of a heartbeat with its stamp
@@ -95,7 +96,7 @@ class RedisMeeting:
             answer: Any = await self._client.eval(_VISIT, keys, arguments)
         except (RedisError, OSError) as error:
             # nobody listens there: then nobody meets there
-            raise MeetingDown(str(error), for_all=_nobody_listens(error)) from error
+            raise MeetingDown(str(error), for_all=nobody_listens(error)) from error
         director, left, rows = answer
         heartbeats: list[tuple[Member, float]] = []
         for age, record in rows:
@@ -110,16 +111,6 @@ class RedisMeeting:
         if reason not in self._refused and len(self._refused) < MAX_ROWS:
             self._refused.add(reason)
             log.warning("balancing.heartbeat_refused", reason=reason)
-
-
-def _nobody_listens(error: BaseException) -> bool:
-    """Whether every attempt was refused; a name may stand for several addresses."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(_nobody_listens(one) for one in error.exceptions)
-    if isinstance(error, ConnectionRefusedError):
-        return True
-    cause = error.__cause__ or error.__context__
-    return cause is not None and _nobody_listens(cause)
 
 
 def redis_meeting(url: str) -> AbstractAsyncContextManager[RedisMeeting]:

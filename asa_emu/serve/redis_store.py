@@ -144,7 +144,7 @@ class RedisStore:
         try:
             return await made(keys, arguments)
         except (RedisError, OSError) as error:
-            if _nobody_listens(error):
+            if nobody_listens(error):
                 raise StoreDown(str(error)) from error
             if not isinstance(error, coredis.exceptions.ConnectionError):
                 raise StoreSilent(str(error)) from error
@@ -223,19 +223,19 @@ def _told_apart() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        if _nobody_listens(error):
+        if nobody_listens(error):
             raise StoreDown(str(error)) from error
         raise StoreSilent(str(error)) from error
 
 
-def _nobody_listens(error: BaseException) -> bool:
-    """Whether every address of the store has refused the connection."""
+def nobody_listens(error: BaseException) -> bool:
+    """Whether every attempt at a connection was refused; a name may stand for several addresses."""
     if isinstance(error, BaseExceptionGroup):
-        return all(_nobody_listens(one) for one in error.exceptions)
+        return all(nobody_listens(one) for one in error.exceptions)
     if isinstance(error, ConnectionRefusedError):
         return True
     cause = error.__cause__ or error.__context__
-    return cause is not None and _nobody_listens(cause)
+    return cause is not None and nobody_listens(cause)
 
 
 def redis_store(url: str, pair: str, hold: float) -> AbstractAsyncContextManager[RedisStore]:
