@@ -21,7 +21,8 @@ import structlog.testing
 import trio
 
 from asa_emu.ha.balance import HOLD, POLL
-from asa_emu.serve.redis_meeting import _nobody_listens, redis_meeting
+from asa_emu.serve.redis_meeting import redis_meeting
+from asa_emu.serve.redis_store import nobody_listens
 from asa_emu.testing import HeadendProcess, running
 from asa_emu.transport.certificates import Authority
 from tests.balancing_lab import CLUSTER, Members, free_port, members
@@ -172,11 +173,11 @@ async def test_without_redis_the_director_goes_on(redis: RedisServer, state: Pat
         assert 718072 not in made.notices[2]
 
 
-def test_nobody_listens_when_every_address_of_a_name_refuses() -> None:
+def testnobody_listens_when_every_address_of_a_name_refuses() -> None:
     refused = [OSError("no way"), ConnectionRefusedError()]
     refused[0].__cause__ = ConnectionRefusedError()
-    assert _nobody_listens(ExceptionGroup("", refused))
-    assert not _nobody_listens(ExceptionGroup("", [*refused, TimeoutError()]))
+    assert nobody_listens(ExceptionGroup("", refused))
+    assert not nobody_listens(ExceptionGroup("", [*refused, TimeoutError()]))
 
 
 async def test_with_redis_silent_nobody_directs_until_it_answers(redis: RedisServer, state: Path) -> None:
@@ -190,6 +191,9 @@ async def test_with_redis_silent_nobody_directs_until_it_answers(redis: RedisSer
 
 
 async def test_what_others_write_there_is_refused(redis: RedisServer, state: Path) -> None:
+    def refusals() -> set[str]:
+        return {entry["reason"] for entry in log if entry["event"] == "balancing.heartbeat_refused"}
+
     with structlog.testing.capture_logs() as log:
         async with (
             coredis.Redis.from_url(redis.url, decode_responses=True) as liar,
@@ -203,14 +207,13 @@ async def test_what_others_write_there_is_refused(redis: RedisServer, state: Pat
             (genuine,) = await liar.hmget(members, [f"127.0.0.3:{made.port}"])
             assert genuine
             await liar.hset(members, {f"127.0.0.3:{made.port}": genuine[:-10]})
-            await trio.sleep(3 * POLL)
+            await until(lambda: len(refusals()) == 3)
             assert made.directors == [1]
             assert [len(each.balancing.balancer.members) for each in made.running.values()] == [2, 2]
             async with made.client("user000") as vpn:
                 assert (await vpn.ping(INSIDE)).received == 1
-    refused = {entry["reason"] for entry in log if entry["event"] == "balancing.heartbeat_refused"}
-    assert len(refused) == 3
-    assert any("asa-emu/9" in reason for reason in refused)
+    assert len(refusals()) == 3
+    assert any("asa-emu/9" in reason for reason in refusals())
     assert not [entry for entry in log if entry["log_level"] in ("error", "critical")]
 
 
