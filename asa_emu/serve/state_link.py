@@ -317,6 +317,7 @@ class StateLink:
         self._headend.syslog.forget()
         if not hand_over:
             await self._release()
+        await self._unless_cancelled()
         if unit.state is State.SYNC:
             self._begin(self._follow_anew)
 
@@ -347,14 +348,14 @@ class StateLink:
     async def resign(self, reason: str) -> bool:
         """Write what is left to write, give the role up, and stand by; False when it is not ours to give."""
         async with self._turn:
-            # the lock may be won in the instant in which everything is cancelled, and `nursery` closed
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._unless_cancelled()
             if self.unit.state is not State.ACTIVE:
                 return False
             self.gate.paused = True
             self._mind_gate()
             with trio.move_on_after(self.unit.hold / 2):
                 await self._gateway.safe()
+            await self._unless_cancelled()
             if self.unit.resign(reason, self._store.clock()) is Step.STAND_BY:
                 await self._stand_by(hand_over=True)
             self.gate.paused = False
@@ -375,7 +376,7 @@ class StateLink:
     async def look(self) -> None:
         """Poll now, whenever the next one is due."""
         async with self._turn:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._unless_cancelled()
             await self._one_poll()
 
     async def certain(self) -> None:
@@ -387,6 +388,10 @@ class StateLink:
     @property
     def _mate_is_ready(self) -> bool:
         return self._mate is not None and self._mate.state == State.READY.value
+
+    async def _unless_cancelled(self) -> None:
+        """Go on, unless what was waited for came in the instant that cancelled all, and closed `nursery`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def switch(self, active: bool) -> None:
         """`failover active` and `no failover active`: begin to change roles, if that is a change."""
